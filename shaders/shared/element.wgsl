@@ -1,0 +1,53 @@
+// The unit of work, and what it holds of a channel.
+//
+// `V` is what one load or store moves: four neighbours in memory where the shape allows 16-byte
+// accesses (flag `wide`), else one value.
+//
+// `Channel` is a per-channel value (gamma, mean, ...) as one invocation sees it. Channels first, all
+// of a V belongs to one channel, so a Channel is one f32. Channels last, every value of a V is a
+// channel of its own, so a Channel is a V, and per-channel buffers are read as arrays of V.
+//
+// A "unit" below is the thing that has one Channel: a channel, or four of them side by side.
+
+#if wide
+alias V = vec4<f32>;
+alias Bits = vec4<u32>;
+#else
+alias V = f32;
+alias Bits = u32;
+#endif
+
+#if channels_last
+alias Channel = V;
+
+fn spread(c: Channel) -> V { return c; }
+fn gather(v: V) -> Channel { return v; }
+fn lead(v: V) -> Channel { return v; }
+const GATHERED: f32 = 1.0;
+#else
+alias Channel = f32;
+
+/// The channel's value beside each value of a V.
+fn spread(c: Channel) -> V { return V(c); }
+
+#if wide
+/// The sum over the values of a V that share a channel, and how many they are.
+fn gather(v: V) -> Channel { return (v.x + v.y) + (v.z + v.w); }
+const GATHERED: f32 = 4.0;
+
+/// The first value of a V.
+fn lead(v: V) -> Channel { return v.x; }
+#else
+fn gather(v: V) -> Channel { return v; }
+const GATHERED: f32 = 1.0;
+fn lead(v: V) -> Channel { return v; }
+#endif
+#endif
+
+const CHANNEL_ZERO = Channel(0.0);
+const CHANNEL_ONE = Channel(1.0);
+
+/// 1/sqrt(variance + epsilon), the paper's normalising factor.
+fn inverse_deviation(variance: Channel) -> Channel {
+    return CHANNEL_ONE / sqrt(variance + Channel(params.epsilon));
+}

@@ -1,0 +1,65 @@
+// Mean and variance of many parts, merged in a fixed order (Chan, Golub, LeVeque 1979):
+//   mean = (n1 mean1 + n2 mean2) / n,   variance = (n1 var1 + n2 var2) / n + (mean2 - mean1)^2 n1 n2 / n^2
+// in weights instead of sums of squares: a variance that fits an f32 does not overflow on the way.
+// Each value of a V keeps its own moments until `fold`.
+
+struct Moments {
+    count: f32,
+    mean: V,
+    variance: V,
+}
+
+struct Statistics {
+    mean: Channel,
+    variance: Channel,
+}
+
+fn no_moments() -> Moments {
+    return Moments(0.0, V(0.0), V(0.0));
+}
+
+fn merge(a: Moments, b: Moments) -> Moments {
+    let count = a.count + b.count;
+    let weight_b = b.count / max(count, 1.0);
+    let weight_a = 1.0 - weight_b; // so that an inexact division moves the mean between a and b only
+    let delta = b.mean - a.mean;
+    return Moments(
+        count,
+        a.mean * weight_a + b.mean * weight_b,
+        a.variance * weight_a + b.variance * weight_b + (delta * weight_a) * (delta * weight_b),
+    );
+}
+
+/// The values of a V that share a channel, merged: equal counts, so the weights are all alike.
+fn fold(m: Moments) -> Statistics {
+    let mean = gather(m.mean / GATHERED);
+    let delta = m.mean - spread(mean);
+    return Statistics(mean, gather(m.variance / GATHERED + delta * (delta / GATHERED)));
+}
+
+var<workgroup> lane_count: array<f32, LANES * COLUMNS>;
+var<workgroup> lane_mean: array<V, LANES * COLUMNS>;
+var<workgroup> lane_variance: array<V, LANES * COLUMNS>;
+
+/// The moments of all lanes of a column, in a tree of fixed shape; every lane gets the result.
+fn merge_lanes(local: u32, mine: Moments) -> Moments {
+    lane_count[local] = mine.count;
+    lane_mean[local] = mine.mean;
+    lane_variance[local] = mine.variance;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if local < half * COLUMNS {
+            let other = local + half * COLUMNS;
+            let both = merge(
+                Moments(lane_count[local], lane_mean[local], lane_variance[local]),
+                Moments(lane_count[other], lane_mean[other], lane_variance[other]),
+            );
+            lane_count[local] = both.count;
+            lane_mean[local] = both.mean;
+            lane_variance[local] = both.variance;
+        }
+    }
+    workgroupBarrier();
+    let column = local % COLUMNS;
+    return Moments(lane_count[column], lane_mean[column], lane_variance[column]);
+}

@@ -1,0 +1,199 @@
+//! What to normalise, and by which conventions. Pure data.
+
+use crate::error::PlanError;
+
+/// Where the channel axis of `x` is. Memory is row-major and dense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `[N, C, …]`: N×C, NCL, NCHW, NCDHW. PyTorch's and ONNX's order.
+    ChannelsFirst,
+    /// `[N, …, C]`: N×C, NLC, NHWC, NDHWC. Keras', TensorFlow's and Flax's order.
+    ChannelsLast,
+}
+
+/// How much one batch moves the running statistics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Momentum {
+    /// The weight `f` of the new value, PyTorch's `momentum`: `running = (1 − f)·running + f·batch`.
+    New(f32),
+    /// The weight `d` of the old value, the `momentum` of Keras, Flax and ONNX:
+    /// `running = d·running + (1 − d)·batch`.
+    Old(f32),
+}
+
+impl Momentum {
+    /// The weight of the new value, whichever way it was given.
+    pub fn weight_of_new(self) -> f32 {
+        match self {
+            Self::New(weight) => weight,
+            Self::Old(decay) => (1.0 - f64::from(decay)) as f32,
+        }
+    }
+}
+
+/// Which variance of the batch goes into the running variance. The batch itself is always normalised
+/// by the biased one, `Σ(x−μ)²/m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RunningVariance {
+    /// `Σ(x−μ)²/(m−1)`, as PyTorch and TensorFlow's fused kernel do.
+    Unbiased,
+    /// `Σ(x−μ)²/m`, as Keras, Flax and ONNX do.
+    Biased,
+}
+
+/// How training updates the running statistics. The default is PyTorch's: momentum 0.1 of the new
+/// value, unbiased variance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Running {
+    /// How much one batch counts.
+    pub momentum: Momentum,
+    /// Which variance is averaged.
+    pub variance: RunningVariance,
+    /// Whether a batch counter (one `u32`, PyTorch's `num_batches_tracked`) is bound and advanced too.
+    pub counts_batches: bool,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { momentum: Momentum::New(0.1), variance: RunningVariance::Unbiased, counts_batches: false }
+    }
+}
+
+/// Which gradients a backward pass computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gradients {
+    /// The gradient of x.
+    pub dx: bool,
+    /// The gradient of γ, `Σ dy·x̂`. Defined whether or not the forward pass had a γ.
+    pub dgamma: bool,
+    /// The gradient of β, `Σ dy`. Defined whether or not the forward pass had a β.
+    pub dbeta: bool,
+}
+
+impl Gradients {
+    /// All three.
+    pub const ALL: Self = Self { dx: true, dgamma: true, dbeta: true };
+    /// That of x alone.
+    pub const DX: Self = Self { dx: true, dgamma: false, dbeta: false };
+}
+
+/// A batch normalization: the shape of x and the conventions. `Descriptor::new` gives PyTorch's
+/// defaults (ε = 1e-5, γ and β, running statistics with momentum 0.1 and unbiased variance).
+///
+/// A descriptor is not checked until a plan is made of it.
+///
+/// ```
+/// use wgpu_batchnorm::{Descriptor, Layout};
+/// let images = Descriptor::new([32, 64, 56, 56], Layout::ChannelsFirst).epsilon(1e-3);
+/// assert_eq!(images.channels(), 64);
+/// assert_eq!(images.values_per_channel(), 32 * 56 * 56);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Descriptor {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) layout: Layout,
+    pub(crate) epsilon: f32,
+    pub(crate) gamma: bool,
+    pub(crate) beta: bool,
+    pub(crate) running: Option<Running>,
+}
+
+impl Descriptor {
+    /// A batch norm over `x` of this shape (rank 2 or more) and layout.
+    pub fn new(shape: impl Into<Vec<usize>>, layout: Layout) -> Self {
+        let (shape, running) = (shape.into(), Some(Running::default()));
+        Self { shape, layout, epsilon: 1e-5, gamma: true, beta: true, running }
+    }
+
+    /// ε, added to the variance before the root. Must be positive.
+    pub fn epsilon(self, epsilon: f32) -> Self {
+        Self { epsilon, ..self }
+    }
+
+    /// Whether there is a scale γ (else 1) and a shift β (else 0), each on its own.
+    pub fn affine(self, gamma: bool, beta: bool) -> Self {
+        Self { gamma, beta, ..self }
+    }
+
+    /// How training updates running statistics; `None` for none at all. Other operations ignore it.
+    pub fn running(self, running: impl Into<Option<Running>>) -> Self {
+        Self { running: running.into(), ..self }
+    }
+
+    /// The shape of x, y, dy and dx.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Where the channel axis is.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// C, the length of the channel axis (0 where the shape has no such axis).
+    pub fn channels(&self) -> usize {
+        self.channel_axis().and_then(|axis| self.shape.get(axis)).copied().unwrap_or(0)
+    }
+
+    /// m, how many values share one channel: the product of all other axes.
+    pub fn values_per_channel(&self) -> usize {
+        let axis = self.channel_axis();
+        self.shape.iter().enumerate().filter(|(i, _)| Some(*i) != axis).fold(1, |m, (_, n)| m.saturating_mul(*n))
+    }
+
+    fn channel_axis(&self) -> Option<usize> {
+        match self.layout {
+            Layout::ChannelsFirst => Some(1),
+            Layout::ChannelsLast => self.shape.len().checked_sub(1),
+        }
+    }
+
+    /// Checks what every operation needs, and sees the shape as `[outer, channels, inner]`.
+    pub(crate) fn view(&self) -> Result<View, PlanError> {
+        let shape = || self.shape.clone();
+        if self.shape.len() < 2 {
+            return Err(PlanError::Rank { shape: shape() });
+        }
+        if let Some(axis) = self.shape.iter().position(|&n| n == 0) {
+            return Err(PlanError::ZeroSize { shape: shape(), axis });
+        }
+        let product = |axes: &[usize]| axes.iter().try_fold(1u32, |n, &axis| n.checked_mul(u32::try_from(axis).ok()?));
+        if product(&self.shape).is_none() {
+            return Err(PlanError::TooManyValues { shape: shape() });
+        }
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            return Err(PlanError::Epsilon { epsilon: self.epsilon });
+        }
+        let whole = |axes: &[usize]| product(axes).unwrap_or(u32::MAX);
+        Ok(match self.layout {
+            Layout::ChannelsFirst => View {
+                outer: whole(&self.shape[..1]),
+                channels: whole(&self.shape[1..2]),
+                inner: whole(&self.shape[2..]),
+            },
+            Layout::ChannelsLast => {
+                let (channels, outer) = self.shape.split_last().unwrap_or((&1, &[]));
+                View { outer: whole(outer), channels: whole(&[*channels]), inner: 1 }
+            }
+        })
+    }
+
+    /// Checks what training needs besides.
+    pub(crate) fn check_training(&self) -> Result<(), PlanError> {
+        if self.values_per_channel() < 2 {
+            return Err(PlanError::OneValue { shape: self.shape.clone() });
+        }
+        match self.running.map(|running| running.momentum.weight_of_new()) {
+            Some(weight) if !(0.0..=1.0).contains(&weight) => Err(PlanError::Momentum { weight }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// x as `[outer, channels, inner]`; the product fits a `u32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub outer: u32,
+    pub channels: u32,
+    pub inner: u32,
+}

@@ -1,0 +1,205 @@
+//! What can go wrong, one enum a phase. Every message names what was wrong, what it was and what it
+//! had to be.
+
+/// A descriptor that cannot be planned on this device.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Fewer than two axes.
+    #[error("shape {shape:?} has {} axes; batch norm needs at least 2, batch and channel", shape.len())]
+    Rank {
+        /// The shape given.
+        shape: Vec<usize>,
+    },
+    /// An axis of length 0.
+    #[error("axis {axis} of shape {shape:?} is 0; every axis must be at least 1")]
+    ZeroSize {
+        /// The shape given.
+        shape: Vec<usize>,
+        /// The first axis that is 0.
+        axis: usize,
+    },
+    /// More than 2³²−1 values.
+    #[error("shape {shape:?} has more values than the {} that 32-bit indices reach; split the batch", u32::MAX)]
+    TooManyValues {
+        /// The shape given.
+        shape: Vec<usize>,
+    },
+    /// ε that is zero, negative or not finite.
+    #[error("epsilon is {epsilon}; it must be positive and finite (PyTorch's default is 1e-5)")]
+    Epsilon {
+        /// The ε given.
+        epsilon: f32,
+    },
+    /// A running-statistics weight outside 0 to 1.
+    #[error("momentum gives the new batch a weight of {weight}; it must be from 0 to 1")]
+    Momentum {
+        /// The weight of the new value.
+        weight: f32,
+    },
+    /// Training on one value a channel, whose variance says nothing.
+    #[error("shape {shape:?} has one value per channel; training needs at least 2 (use inference, or a larger batch)")]
+    OneValue {
+        /// The shape given.
+        shape: Vec<usize>,
+    },
+    /// A backward pass that computes nothing.
+    #[error("no gradient is wanted; ask for at least one of dx, dgamma, dbeta")]
+    NoGradient,
+    /// The device's limits are too low.
+    #[error("{what} needs {needs}, but the device's {limit} is {has}; request a device with more, or split the batch")]
+    Limit {
+        /// What needs it.
+        what: &'static str,
+        /// How much.
+        needs: u64,
+        /// The name of the limit in `wgpu::Limits`.
+        limit: &'static str,
+        /// What the device has.
+        has: u64,
+    },
+    /// A manual choice that this shape or device cannot follow.
+    #[error("the choice of {choice} cannot be followed: {because}")]
+    Choice {
+        /// The field of [`Choice`](crate::Choice).
+        choice: &'static str,
+        /// Why not.
+        because: String,
+    },
+    /// The driver refused a kernel. A fault of this library or of the driver: please report it.
+    #[error("kernel {kernel} was refused by {adapter}; please report this: {message}")]
+    Pipeline {
+        /// The kernel's name.
+        kernel: String,
+        /// The adapter's name and driver.
+        adapter: String,
+        /// What wgpu said.
+        message: String,
+    },
+}
+
+/// Buffers that do not fit a plan.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The plan uses a buffer that was not given.
+    #[error("{argument} is not given, and this plan needs it ({needs} bytes)")]
+    Missing {
+        /// The argument's name.
+        argument: &'static str,
+        /// The bytes it needs.
+        needs: u64,
+    },
+    /// A buffer was given that the plan would not touch.
+    #[error("{argument} is given, but this plan does not use it; leave it out, or plan with it")]
+    Unused {
+        /// The argument's name.
+        argument: &'static str,
+    },
+    /// A binding of the wrong size.
+    #[error("{argument} is {has} bytes; {what} needs {needs}")]
+    Size {
+        /// The argument's name.
+        argument: &'static str,
+        /// The bytes bound (from the offset to the buffer's end where no size was given).
+        has: u64,
+        /// The bytes it must have: exactly, where a size was given, else at least.
+        needs: u64,
+        /// What it holds.
+        what: String,
+    },
+    /// A binding that reaches beyond its buffer.
+    #[error("{argument} ends at byte {end} of a buffer of {buffer} bytes")]
+    Range {
+        /// The argument's name.
+        argument: &'static str,
+        /// One past its last byte.
+        end: u64,
+        /// The buffer's size.
+        buffer: u64,
+    },
+    /// An offset that the device cannot bind.
+    #[error("{argument} starts at byte {offset}; it must be a multiple of {alignment}")]
+    Offset {
+        /// The argument's name.
+        argument: &'static str,
+        /// The offset given.
+        offset: u64,
+        /// The alignment needed.
+        alignment: u64,
+    },
+    /// A buffer made without a usage that is needed.
+    #[error("the buffer of {argument} was created with {has:?}; it needs {needs:?}")]
+    Usage {
+        /// The argument's name.
+        argument: &'static str,
+        /// Its usages.
+        has: wgpu::BufferUsages,
+        /// The usage it lacks.
+        needs: wgpu::BufferUsages,
+    },
+    /// Two arguments share bytes, and one of them is written.
+    #[error("{first} and {second} overlap in one buffer, and one of them is written")]
+    Overlap {
+        /// One argument.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// The kernels for buffers that are read and written in one dispatch could not be made.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// Any error of this library, for callers who pass them on.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// See [`PlanError`].
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// See [`BindError`].
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// See [`GpuError`].
+    #[cfg(feature = "gpu")]
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+/// No device, or no answer from it.
+#[cfg(feature = "gpu")]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// wgpu found no adapter at all.
+    #[error(
+        "no GPU adapter found; install a driver: the GPU's own, or the software one \
+         (Debian, Ubuntu: apt install mesa-vulkan-drivers; Fedora: dnf install mesa-vulkan-drivers)"
+    )]
+    NoAdapter,
+    /// No adapter of that name or number.
+    #[error("no adapter matches {asked:?}; there are: {}", found.join("; "))]
+    NoSuchAdapter {
+        /// What was asked for.
+        asked: String,
+        /// The adapters there are.
+        found: Vec<String>,
+    },
+    /// The adapter would not give a device.
+    #[error("{adapter} gives no device: {message}")]
+    NoDevice {
+        /// The adapter.
+        adapter: String,
+        /// What wgpu said.
+        message: String,
+    },
+    /// A buffer could not be read back.
+    #[error("reading back {bytes} bytes failed: {message}")]
+    ReadBack {
+        /// How many bytes.
+        bytes: u64,
+        /// What wgpu said.
+        message: String,
+    },
+}

@@ -1,0 +1,222 @@
+//! The pipelines of one device, compiled once and shared by all plans.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::descriptor::{Descriptor, Gradients};
+use crate::error::PlanError;
+use crate::operations::{Backward, Forward, FrozenBackward, Inference};
+use crate::plan::Plan;
+use crate::recipe::{Capabilities, Choice, Operation, Recipe};
+use crate::shader::{Access, Permutation, Slot};
+use crate::tuning::{AdapterKind, Tuning};
+
+/// The kernels of one device: where plans come from. Cheap to clone; clones share what is compiled, and
+/// may be used from any thread.
+#[derive(Clone)]
+pub struct Kernels {
+    shared: Arc<Shared>,
+    tuning: Tuning,
+    choice: Choice,
+}
+
+struct Shared {
+    device: wgpu::Device,
+    capabilities: Capabilities,
+    alignment: u64,
+    adapter: String,
+    pipelines: Mutex<HashMap<Permutation, Arc<OnceLock<Compiled>>>>,
+}
+
+type Compiled = Result<Arc<Pipeline>, PlanError>;
+
+/// A compiled permutation and the buffers it takes.
+pub(crate) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+    pub slots: Vec<Slot>,
+}
+
+impl Kernels {
+    /// The kernels for a device. Nothing is compiled yet: the first plan that needs a kernel does that.
+    pub fn new(device: &wgpu::Device) -> Self {
+        let (info, limits) = (device.adapter_info(), device.limits());
+        let kind = match info.device_type {
+            wgpu::DeviceType::Cpu => AdapterKind::Cpu,
+            // GL does not say what it runs on; Mesa's software renderers do by name.
+            _ if ["llvmpipe", "softpipe", "swrast"].iter().any(|name| info.name.contains(name)) => AdapterKind::Cpu,
+            _ => AdapterKind::Gpu,
+        };
+        let capabilities = Capabilities {
+            kind,
+            invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            workgroups: limits.max_compute_workgroups_per_dimension,
+            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        };
+        let shared = Shared {
+            device: device.clone(),
+            capabilities,
+            // The kernels read 16 bytes at a time.
+            alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(16),
+            adapter: format!("{} ({} {}, {})", info.name, info.driver, info.driver_info, info.backend),
+            pipelines: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared), tuning: Tuning::of(kind), choice: Choice::default() }
+    }
+
+    /// The same kernels, choosing by these numbers.
+    pub fn tuned(&self, tuning: Tuning) -> Self {
+        Self { tuning, ..self.clone() }
+    }
+
+    /// The same kernels, with some choices made by hand.
+    pub fn choosing(&self, choice: Choice) -> Self {
+        Self { choice, ..self.clone() }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.shared.device
+    }
+
+    /// What recipes go by.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.shared.capabilities
+    }
+
+    /// What the offsets of all bindings must be multiples of, in bytes: the device's
+    /// `min_storage_buffer_offset_alignment`, and at least 16.
+    pub fn alignment(&self) -> u64 {
+        self.shared.alignment
+    }
+
+    /// A plan for inference: y from the running statistics.
+    ///
+    /// # Errors
+    /// [`PlanError`] where the descriptor makes no sense or asks too much of the device.
+    pub fn inference(&self, descriptor: &Descriptor) -> Result<Inference, PlanError> {
+        self.plan(descriptor, Operation::Inference).map(Inference)
+    }
+
+    /// A plan for the forward pass of training: y from the batch's own statistics, which are saved for
+    /// the backward pass and, if the descriptor says so, moved into the running ones.
+    ///
+    /// # Errors
+    /// As [`inference`](Self::inference), and [`PlanError::OneValue`].
+    pub fn forward(&self, descriptor: &Descriptor) -> Result<Forward, PlanError> {
+        self.plan(descriptor, Operation::Forward).map(Forward)
+    }
+
+    /// A plan for the backward pass of training, through the statistics that the forward pass saved.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and [`PlanError::NoGradient`].
+    pub fn backward(&self, descriptor: &Descriptor, wanted: Gradients) -> Result<Backward, PlanError> {
+        self.plan(descriptor, Operation::Backward(wanted)).map(Backward)
+    }
+
+    /// A plan for the backward pass of inference (a frozen batch norm that is fine-tuned through): the
+    /// running statistics are constants.
+    ///
+    /// # Errors
+    /// As [`inference`](Self::inference), and [`PlanError::NoGradient`].
+    pub fn frozen_backward(&self, descriptor: &Descriptor, wanted: Gradients) -> Result<FrozenBackward, PlanError> {
+        self.plan(descriptor, Operation::FrozenBackward(wanted)).map(FrozenBackward)
+    }
+
+    fn plan(&self, descriptor: &Descriptor, operation: Operation) -> Result<Plan, PlanError> {
+        let recipe = Recipe::new(descriptor, operation, self.capabilities(), &self.tuning, &self.choice)?;
+        Plan::new(self.clone(), descriptor, recipe)
+    }
+
+    /// The pipeline of a permutation, compiled now if it never was. Threads that ask for the same one
+    /// wait for the first; others do not.
+    pub(crate) fn pipeline(&self, permutation: Permutation) -> Compiled {
+        let cell = {
+            // A thread that panicked while it held the lock left the map whole: entries are only added.
+            let mut pipelines = self.shared.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+            pipelines.entry(permutation).or_default().clone()
+        };
+        cell.get_or_init(|| self.compile(permutation).map(Arc::new)).clone()
+    }
+
+    fn compile(&self, permutation: Permutation) -> Result<Pipeline, PlanError> {
+        let device = &self.shared.device;
+        let (label, slots) = (permutation.kernel.name(), permutation.slots());
+        let entries: Vec<_> = slots.iter().map(layout_entry).collect();
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(label),
+            source: wgpu::ShaderSource::Wgsl(permutation.wgsl().into()),
+        });
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                // Every kernel writes workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        let error = ready(internal.pop()).flatten().or(ready(scope.pop()).flatten());
+        match error {
+            None => Ok(Pipeline { pipeline, layout, slots }),
+            Some(error) => Err(PlanError::Pipeline {
+                kernel: format!("{label} {:?}", permutation.flags),
+                adapter: self.shared.adapter.clone(),
+                message: error.to_string(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shared, tuning, choice } = self;
+        f.debug_struct("Kernels")
+            .field("adapter", &shared.adapter)
+            .field("tuning", tuning)
+            .field("choice", choice)
+            .finish_non_exhaustive()
+    }
+}
+
+fn layout_entry(slot: &Slot) -> wgpu::BindGroupLayoutEntry {
+    let ty = match slot.access {
+        Access::Uniform => wgpu::BufferBindingType::Uniform,
+        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding: slot.binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
+
+/// The value of a future that is ready, as wgpu's error scopes are on every native backend. A browser
+/// answers later: there a refused kernel is reported by the device's own error handler.
+fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}

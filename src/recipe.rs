@@ -1,0 +1,598 @@
+//! How a batch norm is computed: which kernels, in workgroups of which shape, how many. Pure data,
+//! made from a descriptor and the adapter's capabilities, without a GPU.
+
+use std::fmt;
+
+use crate::descriptor::{Descriptor, Gradients, RunningVariance, View};
+use crate::error::PlanError;
+use crate::shader::{BLOCK, CHUNK, Flag, Flags, ITEMS, Kernel, Permutation, Tile};
+use crate::tuning::{AdapterKind, Order, Tuning};
+
+/// What a recipe must know of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// GPU or software driver.
+    pub kind: AdapterKind,
+    /// `max_compute_invocations_per_workgroup`, and no more than `max_compute_workgroup_size_x`.
+    pub invocations: u32,
+    /// `max_compute_workgroup_storage_size`, bytes.
+    pub workgroup_bytes: u32,
+    /// `max_compute_workgroups_per_dimension`.
+    pub workgroups: u32,
+    /// `max_storage_buffer_binding_size`, bytes, and no more than `max_buffer_size`.
+    pub binding_bytes: u64,
+    /// `max_storage_buffers_per_shader_stage`.
+    pub storage_buffers: u32,
+}
+
+impl Capabilities {
+    /// What WebGPU promises on every device.
+    pub const fn webgpu_default(kind: AdapterKind) -> Self {
+        Self {
+            kind,
+            invocations: 256,
+            workgroup_bytes: 16_384,
+            workgroups: 65_535,
+            binding_bytes: 128 << 20,
+            storage_buffers: 8,
+        }
+    }
+}
+
+/// What is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// y from the running statistics.
+    Inference,
+    /// y and the batch's statistics.
+    Forward,
+    /// Gradients through the batch's statistics.
+    Backward(Gradients),
+    /// Gradients through the running statistics.
+    FrozenBackward(Gradients),
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, gradients) = match self {
+            Self::Inference => ("inference", None),
+            Self::Forward => ("training forward", None),
+            Self::Backward(gradients) => ("training backward", Some(gradients)),
+            Self::FrozenBackward(gradients) => ("frozen backward", Some(gradients)),
+        };
+        f.write_str(name)?;
+        if let Some(gradients) = gradients {
+            let wanted = [(gradients.dx, "dx"), (gradients.dgamma, "dγ"), (gradients.dbeta, "dβ")];
+            let names: Vec<&str> = wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name).collect();
+            write!(f, " ({})", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// The way through memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Regime {
+    /// One dispatch, each value read once: a workgroup keeps its units in registers.
+    Resident,
+    /// Two dispatches: partial results of every part, then merged and applied.
+    Split,
+    /// One dispatch that needs no statistics of the batch.
+    Elementwise,
+}
+
+impl fmt::Display for Regime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resident => "resident",
+            Self::Split => "split",
+            Self::Elementwise => "elementwise",
+        })
+    }
+}
+
+/// What to choose by hand instead of by rule, so that each kernel family can be run on any adapter.
+/// A field left `None` is chosen by rule; a choice that cannot be followed is an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Resident or split, where the operation knows both; ignored where it is elementwise.
+    pub regime: Option<Regime>,
+    /// 16-byte accesses or single values.
+    pub wide: Option<bool>,
+    /// The shape of a workgroup.
+    pub tile: Option<Tile>,
+    /// How lanes share elements.
+    pub order: Option<Order>,
+    /// How many parts a unit is split in (at the most: parts are made equal).
+    pub parts: Option<u32>,
+}
+
+/// One dispatch of a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Which kernel, in which form.
+    pub permutation: Permutation,
+    /// Workgroups in x and y.
+    pub grid: [u32; 2],
+}
+
+/// The uniform of `shaders/shared/walk.wgsl`, field by field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub units: u32,
+    pub groups: u32,
+    pub length: u32,
+    pub inner: u32,
+    pub row_stride: u32,
+    pub parts: u32,
+    pub part_length: u32,
+    pub lane_stride: u32,
+    pub lane_length: u32,
+    pub step: u32,
+    pub step_address: u32,
+    pub step_column: u32,
+    pub values: f32,
+    pub epsilon: f32,
+    pub momentum: f32,
+    pub unbias: f32,
+}
+
+const _: () = assert!(size_of::<Params>() == 64);
+
+/// How a batch norm is computed. Prints as a description.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// What is computed.
+    pub operation: Operation,
+    /// The way through memory.
+    pub regime: Regime,
+    /// Whether the channel is the fastest axis as the kernels see it (N×C is; one channel is not).
+    pub channels_last: bool,
+    /// Whether values move four at a time.
+    pub wide: bool,
+    /// The shape of a workgroup.
+    pub tile: Tile,
+    /// How lanes share elements.
+    pub order: Order,
+    /// Parts of a unit.
+    pub parts: u32,
+    /// What is recorded, in order.
+    pub dispatches: Vec<Dispatch>,
+    /// Bytes of scratch that the caller lends, 0 for none.
+    pub scratch_bytes: u64,
+    /// Bytes of the statistics that a training forward leaves for the backward: mean and inverse
+    /// standard deviation of every channel. 0 for other operations.
+    pub saved_bytes: u64,
+    /// Bytes that the dispatches read, each value as often as it is read.
+    pub bytes_read: u64,
+    /// Bytes that they write.
+    pub bytes_written: u64,
+    pub(crate) params: Params,
+}
+
+impl Recipe {
+    /// The recipe for an operation on a device of these capabilities.
+    ///
+    /// # Errors
+    /// [`PlanError`] where the descriptor makes no sense, the device's limits are too low, or `choice`
+    /// cannot be followed.
+    pub fn new(
+        descriptor: &Descriptor,
+        operation: Operation,
+        capabilities: &Capabilities,
+        tuning: &Tuning,
+        choice: &Choice,
+    ) -> Result<Self, PlanError> {
+        let view = descriptor.view()?;
+        match operation {
+            Operation::Forward => descriptor.check_training()?,
+            Operation::Backward(gradients) | Operation::FrozenBackward(gradients) => {
+                if gradients == (Gradients { dx: false, dgamma: false, dbeta: false }) {
+                    return Err(PlanError::NoGradient);
+                }
+                if matches!(operation, Operation::Backward(_)) {
+                    descriptor.check_training()?;
+                }
+            }
+            Operation::Inference => {}
+        }
+        let planner = Planner { descriptor, operation, view, capabilities, tuning, choice };
+        planner.recipe()
+    }
+
+    /// The most loop iterations that one invocation makes in a dispatch, all its loops together. Some
+    /// drivers end an invocation silently after 65,535.
+    pub fn iterations(&self, dispatch: &Dispatch) -> u64 {
+        let Params { length, part_length, lane_length, step, parts, .. } = self.params;
+        let lanes = u64::from(self.tile.lanes);
+        let tree = u64::from(self.tile.lanes.ilog2()) + 1;
+        let merging = u64::from(parts).div_ceil(lanes) + 1 + tree;
+        let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step)));
+        let chunks = owned / u64::from(CHUNK);
+        // Chunks, the rest one by one, and each loop's last test.
+        let streaming = chunks + u64::from(CHUNK) + 2;
+        let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
+        match dispatch.permutation.kernel {
+            Kernel::Inference => streaming,
+            Kernel::ForwardResident | Kernel::BackwardResident => 2 * tree,
+            Kernel::ForwardPartial | Kernel::BackwardPartial => blocked + tree,
+            Kernel::ForwardApply | Kernel::BackwardApply => merging + streaming,
+        }
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, regime, tile, parts, .. } = self;
+        let layout = if self.channels_last { "channels last" } else { "channels first" };
+        let width = if self.wide { "16-byte" } else { "4-byte" };
+        writeln!(f, "{operation}: {regime}, {layout}, {width} accesses, workgroups of {tile}, {parts} part(s)")?;
+        for Dispatch { permutation, grid: [x, y] } in &self.dispatches {
+            let items =
+                if permutation.items > 0 { format!(", {} in registers", permutation.items) } else { String::new() };
+            writeln!(f, "  {} × {x}×{y} workgroups{items}", permutation.kernel.name())?;
+        }
+        let Self { bytes_read, bytes_written, scratch_bytes, saved_bytes, .. } = self;
+        write!(f, "  reads {bytes_read} B, writes {bytes_written} B, scratch {scratch_bytes} B, saved {saved_bytes} B")
+    }
+}
+
+/// What a recipe is made from.
+struct Planner<'a> {
+    descriptor: &'a Descriptor,
+    operation: Operation,
+    view: View,
+    capabilities: &'a Capabilities,
+    tuning: &'a Tuning,
+    choice: &'a Choice,
+}
+
+/// x as the kernels see it: `units` of `length` elements V, `inner` of them contiguous.
+#[derive(Clone, Copy)]
+struct Geometry {
+    channels_last: bool,
+    wide: bool,
+    units: u32,
+    length: u32,
+    inner: u32,
+}
+
+impl Planner<'_> {
+    fn recipe(&self) -> Result<Recipe, PlanError> {
+        self.check_device()?;
+        let geometry = self.geometry()?;
+        let resident = self.resident_tile(geometry);
+        let regime = self.regime(geometry, resident)?;
+        let (tile, items) = match (regime, resident) {
+            (Regime::Resident, Some((tile, items))) => (tile, items),
+            _ => (self.streaming_tile(geometry)?, 0),
+        };
+        let order = self.choice.order.unwrap_or(self.tuning.order);
+        let params = self.params(geometry, tile, order, regime)?;
+        let permutations = self.permutations(geometry, tile, regime, items);
+        let mut dispatches = Vec::new();
+        for permutation in permutations {
+            self.check_workgroup(&permutation)?;
+            let groups = u64::from(params.groups);
+            let sums_only = permutation.kernel == Kernel::BackwardApply && !permutation.flags.has(Flag::Dx);
+            let workgroups = if sums_only { groups } else { groups * u64::from(params.parts) };
+            dispatches.push(Dispatch { permutation, grid: self.grid(workgroups)? });
+        }
+        let (bytes_read, bytes_written) = self.traffic(regime, geometry, params.parts);
+        let channel_bytes = 4 * u64::from(self.view.channels);
+        let scratch_bytes = if regime == Regime::Split { scratch_bytes(geometry, params.parts) } else { 0 };
+        self.check_binding("scratch", scratch_bytes)?;
+        Ok(Recipe {
+            operation: self.operation,
+            regime,
+            channels_last: geometry.channels_last,
+            wide: geometry.wide,
+            tile,
+            order,
+            parts: params.parts,
+            dispatches,
+            scratch_bytes,
+            saved_bytes: if self.operation == Operation::Forward { 2 * channel_bytes } else { 0 },
+            bytes_read,
+            bytes_written,
+            params,
+        })
+    }
+
+    fn values(&self) -> u64 {
+        u64::from(self.view.outer) * u64::from(self.view.channels) * u64::from(self.view.inner)
+    }
+
+    fn check_device(&self) -> Result<(), PlanError> {
+        self.check_binding("x", 4 * self.values())?;
+        self.check_binding("the saved statistics", 8 * u64::from(self.view.channels))
+    }
+
+    fn check_binding(&self, what: &'static str, needs: u64) -> Result<(), PlanError> {
+        let has = self.capabilities.binding_bytes;
+        let limit = "max_storage_buffer_binding_size";
+        if needs > has { Err(PlanError::Limit { what, needs, limit, has }) } else { Ok(()) }
+    }
+
+    fn check_workgroup(&self, permutation: &Permutation) -> Result<(), PlanError> {
+        let storage = permutation.slots().len() as u64 - 1;
+        let has = self.capabilities;
+        let checks = [
+            (
+                "a workgroup",
+                u64::from(permutation.tile.invocations()),
+                "max_compute_invocations_per_workgroup",
+                u64::from(has.invocations),
+            ),
+            (
+                "a workgroup's memory",
+                u64::from(permutation.workgroup_bytes()),
+                "max_compute_workgroup_storage_size",
+                u64::from(has.workgroup_bytes),
+            ),
+            (
+                permutation.kernel.name(),
+                storage,
+                "max_storage_buffers_per_shader_stage",
+                u64::from(has.storage_buffers),
+            ),
+        ];
+        for (what, needs, limit, has) in checks {
+            if needs > has {
+                return Err(PlanError::Limit { what, needs, limit, has });
+            }
+        }
+        Ok(())
+    }
+
+    /// One channel is one contiguous unit; channels without an inner axis are the fastest axis.
+    fn geometry(&self) -> Result<Geometry, PlanError> {
+        let View { outer, channels, inner } = self.view;
+        let (outer, inner) = if channels == 1 { (1, outer * inner) } else { (outer, inner) };
+        let channels_last = inner == 1 && channels > 1;
+        let fastest = if channels_last { channels } else { inner };
+        let wide = self.choice.wide.unwrap_or(fastest % 4 == 0);
+        if wide && fastest % 4 != 0 {
+            let because = format!("the fastest axis has {fastest} values, not a multiple of 4");
+            return Err(PlanError::Choice { choice: "wide", because });
+        }
+        let width = if wide { 4 } else { 1 };
+        Ok(if channels_last {
+            Geometry { channels_last, wide, units: channels / width, length: outer, inner: 1 }
+        } else {
+            Geometry { channels_last, wide, units: channels, length: outer * (inner / width), inner: inner / width }
+        })
+    }
+
+    fn choose_tile(&self, geometry: Geometry, tile: Tile) -> Result<Tile, PlanError> {
+        let error = |because: &str| Err(PlanError::Choice { choice: "tile", because: because.to_owned() });
+        match self.choice.tile {
+            None => Ok(tile),
+            Some(tile) if !tile.lanes.is_power_of_two() => error("lanes must be a power of two"),
+            Some(tile) if tile.columns == 0 => error("columns must be at least 1"),
+            Some(tile) if tile.columns > 1 && !geometry.channels_last => error("channels first has one column"),
+            Some(tile) if tile.columns.checked_mul(tile.lanes).is_none() => error("it has too many invocations"),
+            Some(tile) => Ok(tile),
+        }
+    }
+
+    fn streaming_tile(&self, geometry: Geometry) -> Result<Tile, PlanError> {
+        let most = floor_power_of_two(self.capabilities.invocations.min(self.memory_invocations(geometry)));
+        let columns = self.columns(geometry).min(most);
+        let lanes = (self.tuning.lanes / columns).clamp(1, most / columns);
+        self.choose_tile(geometry, Tile { columns, lanes })
+    }
+
+    /// Units side by side: no more than there are.
+    fn columns(&self, geometry: Geometry) -> u32 {
+        if geometry.channels_last { self.tuning.columns.min(geometry.units.next_power_of_two()) } else { 1 }
+    }
+
+    /// The invocations whose workgroup memory fits.
+    fn memory_invocations(&self, geometry: Geometry) -> u32 {
+        let value = if geometry.wide { 16 } else { 4 };
+        (self.capabilities.workgroup_bytes / Kernel::ForwardPartial.workgroup_bytes(value)).max(1)
+    }
+
+    /// The workgroup and the registers that a whole unit fits, if it does.
+    fn resident_tile(&self, geometry: Geometry) -> Option<(Tile, u32)> {
+        // The backward pass keeps two values where the forward pass keeps one.
+        let most_items = match self.operation {
+            Operation::Forward => ITEMS[2],
+            Operation::Backward(_) | Operation::FrozenBackward(_) => ITEMS[1],
+            Operation::Inference => return None,
+        };
+        let most = floor_power_of_two(self.capabilities.invocations.min(self.memory_invocations(geometry)))
+            .min(self.tuning.resident_lanes.max(self.columns(geometry)));
+        let tile = match self.choice.tile {
+            Some(_) => self.choose_tile(geometry, Tile { columns: 1, lanes: 1 }).ok()?,
+            None => {
+                let lanes = geometry.length.div_ceil(ITEMS[1]).checked_next_power_of_two()?.min(most);
+                // Fewer columns where the lanes need the room, but whole 128-byte lines.
+                let line = if geometry.wide { 8 } else { 32 };
+                let columns = self.columns(geometry);
+                let columns = columns.min((most / lanes).max(line.min(columns)));
+                Tile { columns, lanes: lanes.min(most / columns) }
+            }
+        };
+        let items = ITEMS.into_iter().find(|items| geometry.length <= tile.lanes * items)?;
+        (items <= most_items).then_some((tile, items))
+    }
+
+    fn regime(&self, geometry: Geometry, resident: Option<(Tile, u32)>) -> Result<Regime, PlanError> {
+        if self.is_elementwise() {
+            return Ok(Regime::Elementwise);
+        }
+        match (self.choice.regime, resident) {
+            (Some(Regime::Resident), None) => {
+                let length = geometry.length;
+                let because = format!("a channel's {length} elements do not fit a workgroup's registers");
+                Err(PlanError::Choice { choice: "regime", because })
+            }
+            (Some(Regime::Resident), Some(_)) => Ok(Regime::Resident),
+            (None, Some((tile, items))) => {
+                // A few long units would leave most of the adapter idle.
+                let groups = geometry.units.div_ceil(tile.columns);
+                let fills = groups >= self.tuning.resident_groups || items == ITEMS[0];
+                Ok(if fills { Regime::Resident } else { Regime::Split })
+            }
+            _ => Ok(Regime::Split),
+        }
+    }
+
+    /// Without statistics of the batch nor sums over it, values do not meet.
+    fn is_elementwise(&self) -> bool {
+        self.operation == Operation::Inference || self.operation == Operation::FrozenBackward(Gradients::DX)
+    }
+
+    fn params(&self, geometry: Geometry, tile: Tile, order: Order, regime: Regime) -> Result<Params, PlanError> {
+        let Geometry { units, length, inner, .. } = geometry;
+        let groups = units.div_ceil(tile.columns);
+        let parts = if regime == Regime::Resident { 1 } else { self.parts(length, groups, tile)? };
+        let part_length = length.div_ceil(parts);
+        // Whole workgroups of lanes a part keep interleaved lanes on aligned addresses.
+        let part_length = match order {
+            Order::Interleaved if parts > 1 => part_length.next_multiple_of(tile.lanes),
+            _ => part_length,
+        };
+        let lane_length = part_length.div_ceil(tile.lanes);
+        let (lane_stride, step) = match order {
+            Order::Interleaved => (1, tile.lanes),
+            Order::Blocked => (lane_length, 1),
+        };
+        // Products of what is no larger than x stay within u32; one step may pass the end of x, where
+        // nothing is loaded any more.
+        let row_stride = units.wrapping_mul(inner);
+        let running = self.descriptor.running.unwrap_or_default();
+        let values = f64::from(self.view.outer) * f64::from(self.view.inner);
+        let unbias = match running.variance {
+            RunningVariance::Unbiased => values / (values - 1.0),
+            RunningVariance::Biased => 1.0,
+        };
+        Ok(Params {
+            units,
+            groups,
+            length,
+            inner,
+            row_stride,
+            parts: length.div_ceil(part_length),
+            part_length,
+            lane_stride,
+            lane_length,
+            step,
+            step_address: (step / inner).wrapping_mul(row_stride).wrapping_add(step % inner),
+            step_column: step % inner,
+            values: values as f32,
+            epsilon: self.descriptor.epsilon,
+            momentum: running.momentum.weight_of_new(),
+            unbias: unbias as f32,
+        })
+    }
+
+    /// Parts of a unit: enough to fill the adapter, none so small that lanes go without a chunk, none
+    /// so large that a lane would loop too long.
+    fn parts(&self, length: u32, groups: u32, tile: Tile) -> Result<u32, PlanError> {
+        let chunks = length.div_ceil(CHUNK).div_ceil(tile.lanes);
+        let least = chunks.div_ceil(self.tuning.iterations).max(1);
+        if let Some(parts) = self.choice.parts {
+            if parts < least || parts > length {
+                let because = format!("a unit of {length} elements takes {least} to {length} parts");
+                return Err(PlanError::Choice { choice: "parts", because });
+            }
+            return Ok(parts);
+        }
+        Ok(self.tuning.workgroups.div_ceil(groups).clamp(1, chunks.max(1)).max(least))
+    }
+
+    fn permutations(&self, geometry: Geometry, tile: Tile, regime: Regime, items: u32) -> Vec<Permutation> {
+        let Geometry { wide, channels_last, .. } = geometry;
+        let Descriptor { gamma, beta, running, .. } = *self.descriptor;
+        let permutation = |kernel: Kernel, flags: &[(Flag, bool)]| {
+            let layout = [(Flag::Wide, wide), (Flag::ChannelsLast, channels_last)];
+            Permutation { kernel, flags: Flags::of(&[&layout, flags].concat()), tile, items }
+        };
+        let affine = [(Flag::Gamma, gamma), (Flag::Beta, beta)];
+        let updates = (Flag::Running, running.is_some());
+        let counter = (Flag::Counter, running.is_some_and(|running| running.counts_batches));
+        match (self.operation, regime) {
+            (Operation::Inference, _) => vec![permutation(Kernel::Inference, &affine)],
+            (Operation::Forward, Regime::Resident) => {
+                vec![permutation(Kernel::ForwardResident, &[affine[0], affine[1], updates, counter])]
+            }
+            (Operation::Forward, _) => vec![
+                permutation(Kernel::ForwardPartial, &[counter]),
+                permutation(Kernel::ForwardApply, &[affine[0], affine[1], updates]),
+            ],
+            (Operation::FrozenBackward(_), Regime::Elementwise) => {
+                vec![permutation(Kernel::Inference, &[(Flag::Gradient, true), affine[0]])]
+            }
+            (Operation::Backward(wanted) | Operation::FrozenBackward(wanted), _) => {
+                let frozen = matches!(self.operation, Operation::FrozenBackward(_));
+                let sums = [(Flag::Frozen, frozen), (Flag::Dgamma, wanted.dgamma), (Flag::Dbeta, wanted.dbeta)];
+                let dx = |here: bool| [(Flag::Dx, wanted.dx && here), (Flag::Gamma, gamma && wanted.dx && here)];
+                if regime == Regime::Resident {
+                    vec![permutation(Kernel::BackwardResident, &[&sums[..], &dx(true)].concat())]
+                } else {
+                    // Frozen, dx waits for no sum, so the first dispatch writes it.
+                    vec![
+                        permutation(Kernel::BackwardPartial, &[&sums[..1], &dx(frozen)].concat()),
+                        permutation(Kernel::BackwardApply, &[&sums[..], &dx(!frozen)].concat()),
+                    ]
+                }
+            }
+        }
+    }
+
+    /// Enough workgroups in two dimensions.
+    fn grid(&self, workgroups: u64) -> Result<[u32; 2], PlanError> {
+        let most = u64::from(self.capabilities.workgroups.max(1));
+        let rows = workgroups.div_ceil(most);
+        if rows > most || workgroups > u64::from(u32::MAX) {
+            let (what, limit) = ("the grid", "max_compute_workgroups_per_dimension");
+            return Err(PlanError::Limit { what, needs: rows, limit, has: most });
+        }
+        // Both at most `most`, which is a u32.
+        Ok([workgroups.div_ceil(rows) as u32, rows as u32])
+    }
+
+    /// Bytes read and written by all dispatches.
+    fn traffic(&self, regime: Regime, geometry: Geometry, parts: u32) -> (u64, u64) {
+        let x = 4 * self.values();
+        let channel = 4 * u64::from(self.view.channels);
+        let Descriptor { gamma, beta, running, .. } = *self.descriptor;
+        let given = |flags: &[bool]| channel * flags.iter().filter(|flag| **flag).count() as u64;
+        let scratch = if regime == Regime::Split { scratch_bytes(geometry, parts) } else { 0 };
+        match self.operation {
+            Operation::Inference => (x + 2 * channel + given(&[gamma, beta]), x),
+            Operation::Forward => {
+                let reads = if regime == Regime::Split { 2 } else { 1 };
+                let moved = if running.is_some() { 2 * channel } else { 0 };
+                (reads * x + given(&[gamma, beta]) + moved + scratch, x + 2 * channel + moved + scratch)
+            }
+            Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => {
+                let frozen = matches!(self.operation, Operation::FrozenBackward(_));
+                let reads = match regime {
+                    Regime::Elementwise => 1,
+                    Regime::Split if wanted.dx && !frozen => 4,
+                    _ => 2,
+                };
+                let gamma = given(&[gamma && wanted.dx]);
+                let dx = if wanted.dx { x } else { 0 };
+                let sums = given(&[wanted.dgamma, wanted.dbeta]);
+                let statistics = if regime == Regime::Elementwise { channel } else { 2 * channel };
+                (reads * x + statistics + gamma + scratch, dx + sums + scratch)
+            }
+        }
+    }
+}
+
+/// Two V a part of each unit (`shaders/shared/moments.wgsl`, `sums.wgsl`).
+fn scratch_bytes(geometry: Geometry, parts: u32) -> u64 {
+    let value = if geometry.wide { 16 } else { 4 };
+    2 * value * u64::from(geometry.units) * u64::from(parts)
+}
+
+fn floor_power_of_two(n: u32) -> u32 {
+    if n == 0 { 1 } else { 1 << n.ilog2() }
+}
