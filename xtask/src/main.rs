@@ -1,0 +1,75 @@
+//! The commands of this repository. They ask for nothing but Rust on the machine.
+
+mod rust_version;
+mod setup;
+mod steps;
+mod vulkan;
+
+use std::env;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode, Stdio};
+
+const USAGE: &str = "\
+Usage: cargo xtask <command>
+
+Commands:
+  demo [arguments]  Run the program `batchnorm`: the demo, unless arguments say otherwise
+  test              Run every check and every test
+  rust-version      Check that no dependency asks for a newer Rust than Cargo.toml promises
+
+`demo` and `test` first look for a Vulkan driver where the system needs one. If there is none,
+they install Mesa's software driver on Debian and Ubuntu (as root, or with a password-less sudo),
+and elsewhere say what to install.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let outcome = match words[..] {
+        [] | ["help" | "-h" | "--help", ..] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        ["demo", ..] => demo(&arguments[1..]),
+        ["test"] => {
+            setup::ensure_adapter();
+            steps::run()
+        }
+        ["rust-version"] => rust_version::check(),
+        _ => {
+            eprintln!("xtask: no such command: {}\n\n{USAGE}", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the program, and ends as it ends.
+fn demo(arguments: &[OsString]) -> Result<(), String> {
+    setup::ensure_adapter();
+    let status =
+        cargo().arg("batchnorm").args(arguments).status().map_err(|error| format!("cannot start cargo: {error}"))?;
+    std::process::exit(status.code().unwrap_or(1))
+}
+
+/// The cargo that runs this program.
+fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// What a program prints, if it is there and ends well.
+fn prints(program: &str, arguments: &str) -> Option<String> {
+    let output = Command::new(program).args(arguments.split(' ')).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    output.status.success().then(|| text.into_owned())
+}
+
+/// A variable of the environment; one that is empty counts as unset.
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
