@@ -158,7 +158,8 @@ impl Descriptor {
             return Err(PlanError::ZeroSize { shape: shape(), axis });
         }
         let product = |axes: &[usize]| axes.iter().try_fold(1u32, |n, &axis| n.checked_mul(u32::try_from(axis).ok()?));
-        if product(&self.shape).is_none() {
+        // Half of what a u32 counts, so that kernels may look a step beyond the end.
+        if product(&self.shape).is_none_or(|values| values > PlanError::MOST_VALUES) {
             return Err(PlanError::TooManyValues { shape: shape() });
         }
         if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {

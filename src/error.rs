@@ -19,8 +19,11 @@ pub enum PlanError {
         /// The first axis that is 0.
         axis: usize,
     },
-    /// More than 2³²−1 values.
-    #[error("shape {shape:?} has more values than the {} that 32-bit indices reach; split the batch", u32::MAX)]
+    /// More than [`MOST_VALUES`](Self::MOST_VALUES) values.
+    #[error(
+        "shape {shape:?} has more than {} values, which is what 32-bit indices reach; split the batch",
+        Self::MOST_VALUES
+    )]
     TooManyValues {
         /// The shape given.
         shape: Vec<usize>,
@@ -76,6 +79,11 @@ pub enum PlanError {
         /// What wgpu said.
         message: String,
     },
+}
+
+impl PlanError {
+    /// The most values that x may have.
+    pub const MOST_VALUES: u32 = u32::MAX / 2;
 }
 
 /// Buffers that do not fit a plan.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::descriptor::{Descriptor, Gradients, RunningVariance, View};
 use crate::error::PlanError;
-use crate::shader::{BLOCK, CHUNK, Flag, Flags, ITEMS, Kernel, Permutation, Tile};
+use crate::shader::{BLOCK, CHUNK, Flag, Flags, ITEMS, KEPT, Kernel, Permutation, Tile};
 use crate::tuning::{AdapterKind, Order, Tuning};
 
 /// What a recipe must know of a device.
@@ -371,8 +371,9 @@ impl Planner<'_> {
             None => Ok(tile),
             Some(tile) if !tile.lanes.is_power_of_two() => error("lanes must be a power of two"),
             Some(tile) if tile.columns == 0 => error("columns must be at least 1"),
-            Some(tile) if tile.columns > 1 && !geometry.channels_last => error("channels first has one column"),
-            Some(tile) if tile.columns.checked_mul(tile.lanes).is_none() => error("it has too many invocations"),
+            Some(tile) if tile.columns.saturating_mul(tile.lanes) > self.capabilities.invocations => {
+                error("it has more invocations than the device's max_compute_invocations_per_workgroup")
+            }
             Some(tile) => Ok(tile),
         }
     }
@@ -380,13 +381,15 @@ impl Planner<'_> {
     fn streaming_tile(&self, geometry: Geometry) -> Result<Tile, PlanError> {
         let most = floor_power_of_two(self.capabilities.invocations.min(self.memory_invocations(geometry)));
         let columns = self.columns(geometry).min(most);
-        let lanes = (self.tuning.lanes / columns).clamp(1, most / columns);
+        let lanes = (floor_power_of_two(self.tuning.lanes) / columns).clamp(1, most / columns);
         self.choose_tile(geometry, Tile { columns, lanes })
     }
 
     /// Units side by side: no more than there are.
     fn columns(&self, geometry: Geometry) -> u32 {
-        if geometry.channels_last { self.tuning.columns.min(geometry.units.next_power_of_two()) } else { 1 }
+        let [first, last] = self.tuning.columns;
+        let columns = if geometry.channels_last { last } else { first };
+        floor_power_of_two(columns).min(geometry.units.next_power_of_two())
     }
 
     /// The invocations whose workgroup memory fits.
@@ -398,13 +401,13 @@ impl Planner<'_> {
     /// The workgroup and the registers that a whole unit fits, if it does.
     fn resident_tile(&self, geometry: Geometry) -> Option<(Tile, u32)> {
         // The backward pass keeps two values where the forward pass keeps one.
-        let most_items = match self.operation {
-            Operation::Forward => ITEMS[2],
-            Operation::Backward(_) | Operation::FrozenBackward(_) => ITEMS[1],
+        let tensors = match self.operation {
+            Operation::Forward => 1,
+            Operation::Backward(_) | Operation::FrozenBackward(_) => 2,
             Operation::Inference => return None,
         };
         let most = floor_power_of_two(self.capabilities.invocations.min(self.memory_invocations(geometry)))
-            .min(self.tuning.resident_lanes.max(self.columns(geometry)));
+            .min(floor_power_of_two(self.tuning.resident[1]).max(self.columns(geometry)));
         let tile = match self.choice.tile {
             Some(_) => self.choose_tile(geometry, Tile { columns: 1, lanes: 1 }).ok()?,
             None => {
@@ -413,11 +416,13 @@ impl Planner<'_> {
                 let line = if geometry.wide { 8 } else { 32 };
                 let columns = self.columns(geometry);
                 let columns = columns.min((most / lanes).max(line.min(columns)));
+                let lanes = lanes.max(floor_power_of_two(self.tuning.resident[0]).min(most) / columns);
                 Tile { columns, lanes: lanes.min(most / columns) }
             }
         };
         let items = ITEMS.into_iter().find(|items| geometry.length <= tile.lanes * items)?;
-        (items <= most_items).then_some((tile, items))
+        let width = if geometry.wide { 4 } else { 1 };
+        (items * width * tensors <= KEPT).then_some((tile, items))
     }
 
     fn regime(&self, geometry: Geometry, resident: Option<(Tile, u32)>) -> Result<Regime, PlanError> {
@@ -491,18 +496,22 @@ impl Planner<'_> {
     }
 
     /// Parts of a unit: enough to fill the adapter, none so small that lanes go without a chunk, none
-    /// so large that a lane would loop too long.
+    /// so large that a lane would loop too long; and no more than the lanes can merge.
     fn parts(&self, length: u32, groups: u32, tile: Tile) -> Result<u32, PlanError> {
         let chunks = length.div_ceil(CHUNK).div_ceil(tile.lanes);
-        let least = chunks.div_ceil(self.tuning.iterations).max(1);
-        if let Some(parts) = self.choice.parts {
-            if parts < least || parts > length {
-                let because = format!("a unit of {length} elements takes {least} to {length} parts");
-                return Err(PlanError::Choice { choice: "parts", because });
-            }
-            return Ok(parts);
+        let least = chunks.div_ceil(self.tuning.iterations.clamp(1, MOST_CHUNKS)).max(1);
+        let most = MOST_MERGES.saturating_mul(tile.lanes).min(length);
+        let error = |choice| {
+            let because = format!("with {} lanes, {length} elements take {least} to {most} parts", tile.lanes);
+            Err(PlanError::Choice { choice, because })
+        };
+        match self.choice.parts {
+            // Only a tile chosen by hand, of few lanes on a unit of 2^31 values, can need that many.
+            _ if least > most => error("tile"),
+            Some(parts) if !(least..=most).contains(&parts) => error("parts"),
+            Some(parts) => Ok(parts),
+            None => Ok(self.tuning.workgroups.div_ceil(groups).clamp(1, chunks.max(1)).clamp(least, most)),
         }
-        Ok(self.tuning.workgroups.div_ceil(groups).clamp(1, chunks.max(1)).max(least))
     }
 
     fn permutations(&self, geometry: Geometry, tile: Tile, regime: Regime, items: u32) -> Vec<Permutation> {
@@ -586,6 +595,12 @@ impl Planner<'_> {
         }
     }
 }
+
+/// Chunks that a lane may take, whatever the tuning says, and parts that it may merge: together well
+/// under half of the 65,535 iterations after which Mesa 22.3's software driver silently ends an
+/// invocation.
+const MOST_CHUNKS: u32 = 16_384;
+const MOST_MERGES: u32 = 12_000;
 
 /// Two V a part of each unit (`shaders/shared/moments.wgsl`, `sums.wgsl`).
 fn scratch_bytes(geometry: Geometry, parts: u32) -> u64 {

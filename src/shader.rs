@@ -175,7 +175,7 @@ impl fmt::Debug for Flags {
 /// The shape of a workgroup: `columns` units side by side, `lanes` invocations deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tile {
-    /// Units side by side; 1 channels first.
+    /// Units side by side.
     pub columns: u32,
     /// Invocations that share a unit; a power of two.
     pub lanes: u32,
@@ -201,8 +201,12 @@ pub const CHUNK: u32 = 8;
 /// that would be a large lane, so that both levels round alike.
 pub const BLOCK: u32 = 64;
 
-/// The numbers of elements that a lane of a resident kernel can keep.
-pub const ITEMS: [u32; 3] = [2, 8, 16];
+/// The numbers of elements that a lane of a resident kernel can keep, as far as [`KEPT`] allows.
+pub const ITEMS: [u32; 4] = [2, 8, 16, 32];
+
+/// The most values that a lane of a resident kernel keeps: 64 of the 255 registers that an invocation
+/// has on the GPUs with the fewest, so that several workgroups still fit.
+pub const KEPT: u32 = 64;
 
 /// One compiled form of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -222,6 +226,13 @@ impl Permutation {
     pub const fn workgroup_bytes(&self) -> u32 {
         let value = if self.flags.has(Flag::Wide) { 16 } else { 4 };
         self.kernel.workgroup_bytes(value) * self.tile.invocations()
+    }
+
+    /// The values that a lane keeps in registers: of x, and in the backward pass of dy too.
+    pub const fn kept(&self) -> u32 {
+        let width = if self.flags.has(Flag::Wide) { 4 } else { 1 };
+        let tensors = if matches!(self.kernel, Kernel::BackwardResident) { 2 } else { 1 };
+        self.items * width * tensors
     }
 
     /// The same for buffers that are read and written in one dispatch.
@@ -292,10 +303,9 @@ impl Permutation {
             sets.retain(wants_something);
         }
         let items: &[u32] = if kernel.is_resident() { &ITEMS } else { &[0] };
-        let fits = |flags: &Flags| tile.columns == 1 || flags.has(ChannelsLast);
         sets.iter()
-            .filter(|flags| fits(flags))
             .flat_map(|&flags| items.iter().map(move |&items| Self { kernel, flags, tile, items }))
+            .filter(|permutation| permutation.kept() <= KEPT)
             .collect()
     }
 }

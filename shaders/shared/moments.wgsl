@@ -43,6 +43,7 @@ var<workgroup> lane_variance: array<V, LANES * COLUMNS>;
 
 /// The moments of all lanes of a column, in a tree of fixed shape; every lane gets the result.
 fn merge_lanes(local: u32, mine: Moments) -> Moments {
+    if LANES == 1u { return mine; }
     lane_count[local] = mine.count;
     lane_mean[local] = mine.mean;
     lane_variance[local] = mine.variance;

@@ -9,6 +9,7 @@ var<workgroup> lane_a: array<V, LANES * COLUMNS>;
 var<workgroup> lane_b: array<V, LANES * COLUMNS>;
 
 fn sum_lanes(local: u32, mine: Sums) -> Sums {
+    if LANES == 1u { return mine; }
     lane_a[local] = mine.a;
     lane_b[local] = mine.b;
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
