@@ -1,4 +1,97 @@
-//! Batch normalization on any GPU that wgpu reaches.
+//! Batch normalization on any GPU that wgpu reaches, as WGSL compute kernels: inference, training
+//! forward and backward, checked against a CPU [`reference`](mod@reference).
+//!
+//! # The way of a call
+//!
+//! | step | what | costs |
+//! |---|---|---|
+//! | [`Descriptor`] | shape, layout, ε, affine or not, running statistics | plain data |
+//! | [`Recipe`](recipe::Recipe) | which kernels in how many workgroups, from the descriptor and the device's limits | plain data |
+//! | [`Plan`] | a recipe with its pipelines, from the [`Kernels`] of a device; says what it reads, writes and needs | compiles what is new to the device |
+//! | [`Bound`] | a plan with buffers, all of them checked | bind groups |
+//! | [`Bound::record`] | into the caller's compute pass, as often as wanted | one or two dispatches |
+//!
+//! Recording takes `&self`: it sets a pipeline, sets bind group 0 and dispatches, once or twice. It never
+//! allocates, compiles or copies. Submitting, polling and mapping are the caller's business at every
+//! step; only `Gpu` does them, for programs that have no device. A plan's numbers are written once,
+//! when it is made, so that any number of recordings before one submit cannot disturb each other.
+//!
+#![cfg_attr(feature = "gpu", doc = "```")]
+#![cfg_attr(not(feature = "gpu"), doc = "```ignore")]
+//! use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferUsages};
+//! use wgpu_batchnorm::{Descriptor, Error, ForwardBindings, Kernels, Layout, RunningBindings};
+//!
+//! # fn main() -> Result<(), Error> {
+//! # let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+//! # let buffer = |bytes: u64| device.create_buffer(&wgpu::BufferDescriptor {
+//! #     label: None, size: bytes.max(4), usage: BufferUsages::STORAGE, mapped_at_creation: false,
+//! # });
+//! let kernels = Kernels::new(&device); // once a device
+//! let plan = kernels.forward(&Descriptor::new([32, 64, 56, 56], Layout::ChannelsFirst))?;
+//! println!("{plan}"); // regime, dispatches, bytes read and written, scratch
+//!
+//! // The caller's buffers, here one each; ranges of one big buffer do as well.
+//! let [x, y] = [(); 2].map(|()| buffer(4 * 32 * 64 * 56 * 56));
+//! let [gamma, beta, mean, variance] = [(); 4].map(|()| buffer(4 * 64));
+//! let (saved, scratch) = (buffer(plan.saved_bytes()), buffer(plan.scratch_bytes()));
+//! let bound = plan.bind(&ForwardBindings {
+//!     x: x.as_entire_buffer_binding(),
+//!     y: y.as_entire_buffer_binding(),
+//!     gamma: Some(gamma.as_entire_buffer_binding()),
+//!     beta: Some(beta.as_entire_buffer_binding()),
+//!     running: Some(RunningBindings {
+//!         mean: mean.as_entire_buffer_binding(),
+//!         variance: BufferBinding { buffer: &variance, offset: 0, size: None },
+//!     }),
+//!     counter: None,
+//!     saved: saved.as_entire_buffer_binding(),
+//!     scratch: Some(scratch.as_entire_buffer_binding()),
+//! })?;
+//!
+//! let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+//! let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+//! bound.record(&mut pass);
+//! drop(pass);
+//! queue.submit([encoder.finish()]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Operations
+//!
+//! | plan | computes | bound with |
+//! |---|---|---|
+//! | [`Kernels::inference`] | y from the running statistics | [`InferenceBindings`] |
+//! | [`Kernels::forward`] | y from the batch's statistics, which are saved and move the running ones | [`ForwardBindings`] |
+//! | [`Kernels::backward`] | dx, dγ, dβ, those wanted, through the saved statistics | [`BackwardBindings`] |
+//! | [`Kernels::frozen_backward`] | the same through the running statistics, as constants | [`FrozenBackwardBindings`] |
+//!
+//! All values are f32. x is dense, of any rank from 2, with the channel axis second or last
+//! ([`Layout`]). γ and β are there or not, each on its own.
+//!
+//! [`BatchNorm`] is a layer on top of these that owns γ, β, the running statistics and the batch counter.
+//!
+//! # Errors and threads
+//!
+//! [`PlanError`] and [`BindError`] name the argument, what it was and what it had to be. Everything is
+//! checked before wgpu could complain, and neither planning, binding nor recording panics. (In a browser
+//! wgpu answers later: there a kernel that the driver refuses is reported to the device's own error
+//! handler.)
+//!
+//! [`Kernels`], plans and [`Bound`] are `Send` and `Sync` where wgpu's types are, that is everywhere but
+//! in a browser. Clones of `Kernels` share what is compiled; threads that need the same kernel at once
+//! compile it once.
+//!
+//! # Features
+//!
+//! None is on by default, and then no wgpu backend is: a program that embeds this turns on its own
+//! (`wgpu = { version = "30", features = [...] }`). The crate's `wgpu` is re-exported as [`wgpu`].
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `gpu` | `Gpu`, a device for programs and tests that have none, every native backend, and `verify`, the check against the reference |
+//! | `program` | `gpu` and the program `batchnorm`; no library needs it |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
 mod bind;
@@ -16,6 +109,7 @@ pub mod shader;
 pub mod tuning;
 #[cfg(feature = "gpu")]
 pub mod verify;
+pub mod walk;
 
 pub use descriptor::{Descriptor, Gradients, Layout, Momentum, Running, RunningVariance};
 #[cfg(feature = "gpu")]
@@ -32,3 +126,8 @@ pub use operations::{
 pub use plan::{Bound, Plan};
 pub use recipe::Choice;
 pub use wgpu;
+
+/// The README's examples are tests.
+#[cfg(all(doctest, feature = "gpu"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

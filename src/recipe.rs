@@ -316,7 +316,6 @@ impl Planner<'_> {
     }
 
     fn check_workgroup(&self, permutation: &Permutation) -> Result<(), PlanError> {
-        let storage = permutation.slots().len() as u64 - 1;
         let has = self.capabilities;
         let checks = [
             (
@@ -333,7 +332,7 @@ impl Planner<'_> {
             ),
             (
                 permutation.kernel.name(),
-                storage,
+                u64::from(permutation.storage_buffers()),
                 "max_storage_buffers_per_shader_stage",
                 u64::from(has.storage_buffers),
             ),
@@ -365,7 +364,7 @@ impl Planner<'_> {
         })
     }
 
-    fn choose_tile(&self, geometry: Geometry, tile: Tile) -> Result<Tile, PlanError> {
+    fn choose_tile(&self, tile: Tile) -> Result<Tile, PlanError> {
         let error = |because: &str| Err(PlanError::Choice { choice: "tile", because: because.to_owned() });
         match self.choice.tile {
             None => Ok(tile),
@@ -382,7 +381,7 @@ impl Planner<'_> {
         let most = floor_power_of_two(self.capabilities.invocations.min(self.memory_invocations(geometry)));
         let columns = self.columns(geometry).min(most);
         let lanes = (floor_power_of_two(self.tuning.lanes) / columns).clamp(1, most / columns);
-        self.choose_tile(geometry, Tile { columns, lanes })
+        self.choose_tile(Tile { columns, lanes })
     }
 
     /// Units side by side: no more than there are.
@@ -409,7 +408,7 @@ impl Planner<'_> {
         let most = floor_power_of_two(self.capabilities.invocations.min(self.memory_invocations(geometry)))
             .min(floor_power_of_two(self.tuning.resident[1]).max(self.columns(geometry)));
         let tile = match self.choice.tile {
-            Some(_) => self.choose_tile(geometry, Tile { columns: 1, lanes: 1 }).ok()?,
+            Some(_) => self.choose_tile(Tile { columns: 1, lanes: 1 }).ok()?,
             None => {
                 let lanes = geometry.length.div_ceil(ITEMS[1]).checked_next_power_of_two()?.min(most);
                 // Fewer columns where the lanes need the room, but whole 128-byte lines.

@@ -228,6 +228,36 @@ impl Permutation {
         self.kernel.workgroup_bytes(value) * self.tile.invocations()
     }
 
+    /// How many storage buffers it binds, which is how many [`slots`](Self::slots) there are besides the
+    /// parameters; counted without assembling the text.
+    pub fn storage_buffers(&self) -> u32 {
+        let has = |flag| u32::from(self.flags.has(flag));
+        // The running statistics are two buffers, the saved ones one.
+        let statistics = 1 + has(Flag::Frozen);
+        match self.kernel {
+            // x, y and the running variance; the running mean but for the gradient.
+            Kernel::Inference => 4 - has(Flag::Gradient) + has(Flag::Gamma) + has(Flag::Beta),
+            // x, y and saved.
+            Kernel::ForwardResident => {
+                3 + has(Flag::Gamma) + has(Flag::Beta) + 2 * has(Flag::Running) + has(Flag::Counter)
+            }
+            // x and scratch.
+            Kernel::ForwardPartial => 2 + has(Flag::Counter),
+            // x, y, saved and scratch.
+            Kernel::ForwardApply => 4 + has(Flag::Gamma) + has(Flag::Beta) + 2 * has(Flag::Running),
+            // x and dy, and the gradients.
+            Kernel::BackwardResident => 2 + statistics + has(Flag::Gamma) + self.gradients(),
+            // x, dy and scratch, and dx if frozen.
+            Kernel::BackwardPartial => 3 + statistics + has(Flag::Gamma) + self.gradients(),
+            // scratch, and x and dy where dx is computed.
+            Kernel::BackwardApply => 1 + statistics + has(Flag::Gamma) + 2 * has(Flag::Dx) + self.gradients(),
+        }
+    }
+
+    fn gradients(&self) -> u32 {
+        [Flag::Dx, Flag::Dgamma, Flag::Dbeta].into_iter().filter(|flag| self.flags.has(*flag)).count() as u32
+    }
+
     /// The values that a lane keeps in registers: of x, and in the backward pass of dy too.
     pub const fn kept(&self) -> u32 {
         let width = if self.flags.has(Flag::Wide) { 4 } else { 1 };
@@ -457,6 +487,7 @@ mod tests {
         for permutation in Permutation::all(Tile { columns: 1, lanes: 8 }) {
             let storage = permutation.slots().iter().filter(|slot| slot.access != Access::Uniform).count();
             assert!(storage <= 8, "{permutation:?} has {storage}");
+            assert_eq!(permutation.storage_buffers() as usize, storage, "{permutation:?}");
         }
     }
 }
