@@ -98,19 +98,19 @@ pub struct FrozenBackwardBindings<'a> {
     pub scratch: Option<BufferBinding<'a>>,
 }
 
-/// The plan of [`Kernels::inference`].
+/// The plan of [`Kernels::inference`](crate::Kernels::inference).
 #[derive(Debug)]
 pub struct Inference(pub(crate) Plan);
 
-/// The plan of [`Kernels::forward`].
+/// The plan of [`Kernels::forward`](crate::Kernels::forward).
 #[derive(Debug)]
 pub struct Forward(pub(crate) Plan);
 
-/// The plan of [`Kernels::backward`].
+/// The plan of [`Kernels::backward`](crate::Kernels::backward).
 #[derive(Debug)]
 pub struct Backward(pub(crate) Plan);
 
-/// The plan of [`Kernels::frozen_backward`].
+/// The plan of [`Kernels::frozen_backward`](crate::Kernels::frozen_backward).
 #[derive(Debug)]
 pub struct FrozenBackward(pub(crate) Plan);
 

@@ -1,4 +1,4 @@
-//! Checks the kernels on an adapter against the CPU [`reference`], for tests and for
+//! Checks the kernels on an adapter against the CPU [`reference`](mod@reference), for tests and for
 //! the program's `verify`: a [`Problem`] is run with every output and the scratch poisoned, and every
 //! value that comes back is judged by a tolerance that is derived, not chosen (see [`Tolerance`]).
 
