@@ -2,7 +2,7 @@
 //! it, the last beside the same dispatches recorded through wgpu by hand.
 //!
 //! Runs on wgpu's noop device, which does all of wgpu's own work and no driver's. `ADAPTER=name` takes
-//! a real one. Nothing is submitted.
+//! a real one. None of the dispatches is submitted.
 //!
 //! ```sh
 //! cargo bench --features gpu --bench host_cost
@@ -123,13 +123,17 @@ fn entry(binding: u32, buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
 }
 
 fn host_cost(criterion: &mut Criterion) {
+    planning_and_binding(criterion);
+    recording(criterion);
+}
+
+fn planning_and_binding(criterion: &mut Criterion) {
     let (kernels, _queue) = open();
-    let device = kernels.device();
-    let buffers = Buffers::new(device);
+    let buffers = Buffers::new(kernels.device());
     let descriptor = Descriptor::new(SHAPE, Layout::ChannelsFirst);
     let inference = kernels.inference(&descriptor).expect("plans");
     let forward = kernels.forward(&descriptor).expect("plans");
-    println!("device: {}", wgpu_batchnorm::gpu::describe(&device.adapter_info()));
+    println!("device: {}", wgpu_batchnorm::gpu::describe(&kernels.device().adapter_info()));
 
     let mut group = criterion.benchmark_group("plan");
     group.bench_function("inference", |b| b.iter(|| kernels.inference(&descriptor)));
@@ -140,11 +144,20 @@ fn host_cost(criterion: &mut Criterion) {
     group.bench_function("inference", |b| b.iter(|| inference.bind(&buffers.inference())));
     group.bench_function("training forward", |b| b.iter(|| forward.bind(&buffers.forward())));
     group.finish();
+}
+
+/// On a device of its own: what a pass costs in wgpu grows with the number of buffers that its device
+/// ever had at once, and planning has just made very many.
+fn recording(criterion: &mut Criterion) {
+    let (kernels, _queue) = open();
+    let device = kernels.device();
+    let buffers = Buffers::new(device);
+    let inference = kernels.inference(&Descriptor::new(SHAPE, Layout::ChannelsFirst)).expect("plans");
+    let bound = inference.bind(&buffers.inference()).expect("binds");
+    let (pipeline, bind_group) = plain(device, &buffers);
 
     // Inference is one dispatch; time and rate are those of RECORDINGS of them in a pass.
     let mut group = criterion.benchmark_group("record");
-    let bound = inference.bind(&buffers.inference()).expect("binds");
-    let (pipeline, bind_group) = plain(device, &buffers);
     group.throughput(Throughput::Elements(RECORDINGS));
     group.bench_function("inference", |b| {
         b.iter(|| pass(device, |pass| (0..RECORDINGS).for_each(|_| bound.record(pass))));
