@@ -1,10 +1,8 @@
 // The limit that batch norm is measured against: copied[i] = source[i].
 // As copy_spread with four items, all four loads before the first store, so that a GPU has them in
-// flight together. Text before this file says what an Element is.
+// flight together. The text before this file defines `Element`, `lanes` and `items`.
 @group(0) @binding(0) var<storage, read> source: array<Element>;
 @group(0) @binding(1) var<storage, read_write> copied: array<Element>;
-
-override lanes: u32;
 
 @compute @workgroup_size(lanes)
 fn main(

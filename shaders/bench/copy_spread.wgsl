@@ -1,11 +1,8 @@
 // The limit that batch norm is measured against: copied[i] = source[i].
 // A workgroup owns `lanes` times `items` elements in a row; its lanes take them in turns, so that the
-// loads of one moment are neighbours. Text before this file says what an Element is.
+// loads of one moment are neighbours. The text before this file defines `Element`, `lanes` and `items`.
 @group(0) @binding(0) var<storage, read> source: array<Element>;
 @group(0) @binding(1) var<storage, read_write> copied: array<Element>;
-
-override lanes: u32;
-override items: u32;
 
 @compute @workgroup_size(lanes)
 fn main(

@@ -9,6 +9,9 @@ struct Moments {
     variance: V,
 }
 
+/// The largest f32.
+const LARGEST = 3.40282346638528859811704183484516925e+38f;
+
 struct Statistics {
     mean: Channel,
     variance: Channel,
@@ -21,11 +24,13 @@ fn no_moments() -> Moments {
 fn merge(a: Moments, b: Moments) -> Moments {
     let count = a.count + b.count;
     let weight_b = b.count / max(count, 1.0);
-    let weight_a = 1.0 - weight_b; // so that an inexact division moves the mean between a and b only
+    let weight_a = 1.0 - weight_b;
     let delta = b.mean - a.mean;
+    // A small step, so that only the sum rounds at the size of the mean; an infinite mean stays so.
+    let mean = select(a.mean + delta * weight_b, a.mean + b.mean, abs(delta) > V(LARGEST));
     return Moments(
         count,
-        a.mean * weight_a + b.mean * weight_b,
+        mean,
         a.variance * weight_a + b.variance * weight_b + (delta * weight_a) * (delta * weight_b),
     );
 }

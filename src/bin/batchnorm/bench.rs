@@ -1,0 +1,242 @@
+//! `batchnorm bench`: how long operations take, and how near that is to what a copy takes.
+
+mod clock;
+mod copy;
+mod layers;
+mod op;
+mod quartiles;
+mod report;
+mod workload;
+
+use std::collections::BTreeSet;
+
+use wgpu_batchnorm::{Gpu, Layout, wgpu};
+
+use crate::adapters::Identity;
+use crate::verify::progress_bar;
+use crate::{Failure, Outcome, json, open_adapters};
+use clock::{Clock, Work};
+use copy::CopyKernels;
+pub use layers::Layer;
+pub use op::{LayoutName, Op};
+use quartiles::Quartiles;
+pub use report::print_legend;
+use report::{Medians, Report, Row, Skipped, Timed, Total, Traffic};
+use workload::Workload;
+
+/// What to time.
+pub struct Plan {
+    pub layers: Vec<Layer>,
+    /// Whether the layers are those of one network, of which totals make sense.
+    pub network: bool,
+    pub ops: Vec<Op>,
+    pub layout: Layout,
+    pub runs: usize,
+}
+
+/// A run is so many calls in a row that it takes this long, so that short calls are not lost in the
+/// clock's grain and the cost of a submission.
+const RUN_SECONDS: f64 = 1e-3;
+
+/// No more calls a run than this, however short they are.
+const MOST_CALLS: f64 = 100.0;
+
+pub async fn run(options: &crate::Bench) -> Outcome {
+    let plan = Plan {
+        layers: match &options.shapes {
+            None => layers::resnet50(options.batch.get()),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| error.to_string())
+                .and_then(|text| layers::parse(&text))
+                .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?,
+        },
+        network: options.shapes.is_none(),
+        ops: if options.op.is_empty() { Op::ALL.to_vec() } else { options.op.clone() },
+        layout: options.layout.into(),
+        runs: options.runs.get(),
+    };
+    let mut reports = Vec::new();
+    for gpu in open_adapters(options.adapter.as_deref()).await? {
+        let report = measure(&gpu, &plan).await?;
+        if !options.json {
+            report.print_head();
+            println!();
+            report.print();
+            if plan.network {
+                println!();
+                report.print_totals("ResNet-50");
+            }
+            println!();
+        }
+        reports.push(report);
+    }
+    if options.json {
+        json::print(&reports)?;
+    } else {
+        print_legend();
+    }
+    Ok(true)
+}
+
+/// Times everything on one adapter.
+pub async fn measure(gpu: &Gpu, plan: &Plan) -> Result<Report, Failure> {
+    let mut bench = Bench::new(gpu, plan, Clock::of(gpu));
+    let mut remarks = Vec::new();
+    if bench.all().await?.is_none() {
+        remarks.push("the GPU's own clock did not advance: its times are dropped".to_owned());
+        bench = Bench::new(gpu, plan, Clock::Wall);
+        bench.all().await?.ok_or_else(|| Failure::new("the wall clock stands still: nothing can be timed"))?;
+    }
+    let Bench { clock, rows, skipped, .. } = bench;
+    if !clock.times_transfers(gpu) {
+        remarks.push("no copy_buffer_to_buffer: this adapter has no timestamps outside of passes".to_owned());
+    }
+    let totals = plan.ops.iter().filter(|_| plan.network).filter_map(|op| Total::of(*op, &rows)).collect();
+    Ok(Report {
+        adapter: Identity::of(&gpu.info),
+        layout: report::layout_name(plan.layout),
+        clock: clock.name(),
+        remarks,
+        runs: plan.runs,
+        rows,
+        skipped,
+        totals,
+    })
+}
+
+/// One adapter being timed.
+struct Bench<'a> {
+    gpu: &'a Gpu,
+    plan: &'a Plan,
+    clock: Clock,
+    copies: CopyKernels,
+    rows: Vec<Row>,
+    skipped: Vec<Skipped>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(gpu: &'a Gpu, plan: &'a Plan, clock: Clock) -> Self {
+        Self { gpu, plan, clock, copies: CopyKernels::new(gpu), rows: vec![], skipped: vec![] }
+    }
+
+    /// Times all layers, with a progress bar; `None` where the clock stood still.
+    async fn all(&mut self) -> Result<Option<()>, Failure> {
+        let progress = progress_bar();
+        progress.set_length(self.plan.layers.len() as u64);
+        for layer in &self.plan.layers {
+            progress.set_message(format!("{}: {}", self.gpu.info.name, layers::name(&layer.shape)));
+            if self.layer(layer).await?.is_none() {
+                progress.finish_and_clear();
+                return Ok(None);
+            }
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        Ok(Some(()))
+    }
+
+    /// Adds the rows of one layer, or why there are none.
+    async fn layer(&mut self, layer: &Layer) -> Result<Option<()>, Failure> {
+        let Self { gpu, plan, clock, copies, rows, skipped } = self;
+        let descriptor = layer.descriptor(plan.layout);
+        let mut skip = |op: Option<Op>, reason: String| {
+            skipped.push(Skipped { shape: layer.shape.clone(), op, reason });
+        };
+        // Before any buffer: can the device do this shape at all?
+        if let Err(error) = gpu.kernels.inference(&descriptor) {
+            skip(None, error.to_string());
+            return Ok(Some(()));
+        }
+        let traffic = |op: Op| op.passes() * 4 * layer.values();
+        let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let workload = Workload::new(gpu, &descriptor);
+        let buffers = copies.buffers(gpu, plan.ops.iter().map(|op| traffic(*op)).max().unwrap_or(0));
+        if let Some(error) = memory.pop().await {
+            skip(None, error.to_string());
+            return Ok(Some(()));
+        }
+        let mut subjects = Vec::new();
+        for &op in &plan.ops {
+            match workload.ready(op) {
+                Ok(ready) => subjects.push((Subject::Op(op, ready.plan_bytes), ready.work)),
+                Err(error) => skip(Some(op), error.to_string()),
+            }
+        }
+        let sizes: BTreeSet<u64> = plan.ops.iter().map(|op| traffic(*op)).collect();
+        for bytes in sizes {
+            let kernels = copies.works(gpu, &buffers, bytes).into_iter();
+            subjects.extend(kernels.map(|(name, work)| (Subject::Copy(bytes, name), work)));
+            if clock.times_transfers(gpu) {
+                subjects.push((Subject::Transfer(bytes), copies.transfer(&buffers, bytes)));
+            }
+        }
+        let Some(times) = in_turns(clock, gpu, &subjects, plan.runs).await? else { return Ok(None) };
+        for (subject, time) in &times {
+            if let Subject::Op(op, plan_bytes) = *subject {
+                rows.extend(row(layer, op, *time, [traffic(op), plan_bytes], &times));
+            }
+        }
+        Ok(Some(()))
+    }
+}
+
+/// An operation beside the copies of as many bytes as it needs at the least.
+fn row(
+    layer: &Layer,
+    op: Op,
+    time: Timed,
+    [minimum_bytes, plan_bytes]: [u64; 2],
+    times: &[(Subject, Timed)],
+) -> Option<Row> {
+    let copies = times.iter().filter_map(|(subject, time)| match subject {
+        Subject::Copy(bytes, name) if *bytes == minimum_bytes => Some((*name, *time)),
+        _ => None,
+    });
+    let (copy_kernel, copy_time) = copies.min_by(|(_, a), (_, b)| a.ms.median.total_cmp(&b.ms.median))?;
+    let transfer = times.iter().find(|(subject, _)| *subject == Subject::Transfer(minimum_bytes));
+    let transfer_time = transfer.map(|(_, time)| *time);
+    let medians =
+        Medians { op: time.ms.median, copy: copy_time.ms.median, transfer: transfer_time.map(|time| time.ms.median) };
+    let traffic = Traffic::new(minimum_bytes, plan_bytes, medians);
+    let (shape, layers) = (layer.shape.clone(), layer.count);
+    Some(Row { shape, layers, op, time, copy_kernel, copy_time, transfer_time, traffic })
+}
+
+/// What is timed side by side: an operation with its plan's bytes, and copies of so many bytes.
+#[derive(Clone, Copy, PartialEq)]
+enum Subject {
+    Op(Op, u64),
+    Copy(u64, &'static str),
+    Transfer(u64),
+}
+
+/// Times all, one run of each in turn, so that what disturbs the machine disturbs all alike. `None`
+/// where the clock stood still.
+async fn in_turns(
+    clock: &Clock,
+    gpu: &Gpu,
+    subjects: &[(Subject, Work)],
+    runs: usize,
+) -> Result<Option<Vec<(Subject, Timed)>>, Failure> {
+    let mut calls = Vec::new();
+    for (_, work) in subjects {
+        // The first call may still clear and page in; the second tells how many make a run.
+        clock.seconds(gpu, work, 1).await?;
+        let Some(seconds) = clock.seconds(gpu, work, 1).await? else { return Ok(None) };
+        calls.push((RUN_SECONDS / seconds).ceil().clamp(1.0, MOST_CALLS) as u32);
+    }
+    let mut samples = vec![Vec::with_capacity(runs); subjects.len()];
+    // The first round warms up.
+    for round in 0..=runs {
+        for (i, (_, work)) in subjects.iter().enumerate() {
+            let Some(seconds) = clock.seconds(gpu, work, calls[i]).await? else { return Ok(None) };
+            if round > 0 {
+                samples[i].push(1e3 * seconds / f64::from(calls[i]));
+            }
+        }
+    }
+    let timed = |(i, (subject, _)): (usize, &(Subject, Work))| {
+        Some((*subject, Timed { calls: calls[i], ms: Quartiles::of(&samples[i])? }))
+    };
+    Ok(subjects.iter().enumerate().map(timed).collect())
+}

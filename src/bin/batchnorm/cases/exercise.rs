@@ -1,0 +1,315 @@
+//! Runs a recorded case: its data as a [`Problem`], its op as the library's operations.
+
+use wgpu_batchnorm::recipe::Operation;
+use wgpu_batchnorm::verify::{Answer, Placement, Problem};
+use wgpu_batchnorm::{BatchNorm, Descriptor, Error, Gpu, Gradients, Momentum, PlanError, Running, RunningVariance};
+
+use super::file::{Case, FileError, Tensor, Values};
+use super::module::Module;
+
+/// A tensor that came back, named as the case names its answer (`y`, `running_mean.2`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    pub name: String,
+    pub values: Vec<f32>,
+}
+
+/// What came of a case.
+#[derive(Debug)]
+pub enum Ran {
+    Answered(Vec<Output>),
+    /// This program has no such thing, or not yet.
+    LeftOut(String),
+    /// The library does not do such a thing. The reason is the error apart from what is this case's own, so
+    /// that cases left out for one reason count as one.
+    Refused {
+        error: String,
+        reason: String,
+    },
+    /// The library found that the buffers do not fit.
+    Misbound(String),
+    /// Something else went wrong.
+    Broke(String),
+}
+
+impl From<Error> for Ran {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        let reason = match error {
+            Error::Plan(PlanError::OneValue { .. }) => {
+                "one value a channel in training is an error here, as in PyTorch"
+            }
+            Error::Plan(PlanError::ZeroSize { .. }) => "an axis of size 0 is an error here",
+            Error::Plan(PlanError::Rank { .. }) => "fewer than two axes are an error here",
+            Error::Plan(PlanError::Epsilon { .. }) => "an ε that is not positive is an error here",
+            Error::Plan(PlanError::Limit { .. }) => return Self::LeftOut(text),
+            Error::Plan(PlanError::Pipeline { .. }) | Error::Gpu(_) => return Self::Broke(text),
+            Error::Bind(_) => return Self::Misbound(text),
+            _ => &text,
+        };
+        Self::Refused { reason: reason.to_owned(), error: text }
+    }
+}
+
+/// Runs a case on a device.
+pub async fn exercise(gpu: &Gpu, case: &Case) -> Result<Ran, FileError> {
+    if let Some(reason) = left_out(case) {
+        return Ok(Ran::LeftOut(reason));
+    }
+    let ran = match case.op.as_str() {
+        "train_forward" => train_forward(gpu, case).await,
+        "train_backward" => train_backward(gpu, case).await,
+        "eval_forward" if uses_batch(case) => train_forward(gpu, case).await,
+        "eval_forward" => eval_forward(gpu, case).await,
+        "eval_backward" if uses_batch(case) => train_backward(gpu, case).await,
+        "eval_backward" => eval_backward(gpu, case).await,
+        "steps" => steps(gpu, case).await,
+        "error" => error(gpu, case).await,
+        other => Err(Stop::Ran(Ran::LeftOut(format!("op {other} is not in this version")))),
+    };
+    match ran {
+        Ok(outputs) => Ok(Ran::Answered(outputs)),
+        Err(Stop::Ran(ran)) => Ok(ran),
+        Err(Stop::File(error)) => Err(error),
+    }
+}
+
+/// Why a case ends without an answer.
+enum Stop {
+    Ran(Ran),
+    File(FileError),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Ran(error.into())
+    }
+}
+
+impl From<FileError> for Stop {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+type Outputs = Result<Vec<Output>, Stop>;
+
+/// What of a case this version does not have, whatever the op.
+fn left_out(case: &Case) -> Option<String> {
+    for (key, what) in [("dtype", "x"), ("param_dtype", "γ and β"), ("stat_dtype", "running statistics")] {
+        if let Some(dtype) = case.get(key).filter(|dtype| *dtype != "f32") {
+            return Some(format!("{what} of type {dtype} (this version has f32)"));
+        }
+    }
+    if case.get("mask").is_some() {
+        return Some("masks are not in this version".to_owned());
+    }
+    let narrow = |(name, tensor): (&str, &Tensor)| match &tensor.values {
+        Values::F32(_) => None,
+        Values::F64(_) => Some(format!("in.{name} of type F64 (this version has f32)")),
+        Values::Other(dtype) => Some(format!("in.{name} of type {dtype} (this version has f32)")),
+    };
+    match case.op.as_str() {
+        "train_forward" | "train_backward" | "eval_forward" | "eval_backward" | "steps" | "error" => {
+            case.tensors("in.").find_map(narrow)
+        }
+        _ => None,
+    }
+}
+
+/// In evaluation without running statistics, the batch's own stand in.
+fn uses_batch(case: &Case) -> bool {
+    case.get("stats_source") == Some("batch")
+}
+
+async fn train_forward(gpu: &Gpu, case: &Case) -> Outputs {
+    let problem = problem(case, "in.x", convention(case)?)?;
+    Ok(forward_outputs(&run(gpu, &problem, Operation::Forward).await?))
+}
+
+async fn eval_forward(gpu: &Gpu, case: &Case) -> Outputs {
+    let problem = problem(case, "in.x", None)?;
+    let answer = run(gpu, &problem, Operation::Inference).await?;
+    Ok(vec![output("y", answer.get("y"))])
+}
+
+/// The backward pass takes the statistics that this library's own forward pass saves.
+async fn train_backward(gpu: &Gpu, case: &Case) -> Outputs {
+    let mut problem = problem(case, "in.x", None)?;
+    problem.saved = run(gpu, &problem, Operation::Forward).await?.get("saved").to_vec();
+    backward(gpu, case, &problem, Operation::Backward).await
+}
+
+async fn eval_backward(gpu: &Gpu, case: &Case) -> Outputs {
+    let problem = problem(case, "in.x", None)?;
+    backward(gpu, case, &problem, Operation::FrozenBackward).await
+}
+
+async fn backward(gpu: &Gpu, case: &Case, problem: &Problem, operation: fn(Gradients) -> Operation) -> Outputs {
+    let [dx, dgamma, dbeta] = ["out.dx", "out.dgamma", "out.dbeta"].map(|name| case.has(name));
+    let answer = run(gpu, problem, operation(Gradients { dx, dgamma, dbeta })).await?;
+    Ok(answer.0.iter().map(|(name, values)| output(name, values)).collect())
+}
+
+/// Calls of one layer, one after the other: each finds the running statistics as the last one left them.
+async fn steps(gpu: &Gpu, case: &Case) -> Outputs {
+    let modes: Vec<String> = serde_json::from_str(case.text("modes")?)
+        .map_err(|error| case.error(format!("its metadata has modes that are no list of names ({error})")))?;
+    let Some(rule) = convention(case)? else {
+        return Err(Stop::Ran(Ran::LeftOut("a layer without running statistics is not in this version".to_owned())));
+    };
+    let layer = layer(gpu, case, rule)?;
+    let mut outputs = Vec::new();
+    for (step, mode) in modes.iter().enumerate() {
+        let name = format!("in.x.{step}");
+        let (shape, x) = (&case.tensor(&name)?.shape, case.f32(&name)?.unwrap_or_default());
+        let (x, y) = (gpu.upload(x), gpu.empty(4 * x.len() as u64));
+        // The layer binds its backward pass along with the forward one; it is not run here.
+        let (dy, dx) = (gpu.empty(x.size()), gpu.empty(x.size()));
+        let [x, dy, dx] = [&x, &dy, &dx].map(|buffer| buffer.as_entire_buffer_binding());
+        let bound = match mode.as_str() {
+            "train" => layer.training(shape, x, y.as_entire_buffer_binding(), dy, dx)?.forward,
+            _ => layer.inference(shape, x, y.as_entire_buffer_binding())?,
+        };
+        gpu.run(|pass| bound.record(pass));
+        let held = [&y, &layer.running_mean, &layer.running_variance].map(|buffer| buffer.as_entire_buffer_binding());
+        let values = gpu.read_ranges(&held).await.map_err(Error::from)?;
+        let names = ["y", "running_mean", "running_var"].map(|name| format!("{name}.{step}"));
+        outputs.extend(names.into_iter().zip(values).map(|(name, values)| Output { name, values }));
+    }
+    Ok(outputs)
+}
+
+/// A layer with the case's parameters and statistics.
+fn layer(gpu: &Gpu, case: &Case, rule: Running) -> Result<BatchNorm, Stop> {
+    let Problem { descriptor, gamma, beta, running_mean, running_variance, .. } = problem(case, "in.x.0", None)?;
+    let channels = descriptor.channels();
+    let layer = BatchNorm::new(&gpu.kernels, channels).layout(case.layout()).running(rule);
+    let layer = match case.number("eps")? {
+        Some(epsilon) => layer.epsilon(epsilon),
+        None => layer,
+    };
+    let contents = [
+        (&layer.gamma, gamma),
+        (&layer.beta, beta),
+        (&layer.running_mean, running_mean),
+        (&layer.running_variance, running_variance),
+    ];
+    for (buffer, values) in contents {
+        if ![0, channels].contains(&values.len()) {
+            return Err(case.error(format!("has {} values where x has {channels} channels", values.len())).into());
+        }
+        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values));
+    }
+    Ok(layer)
+}
+
+/// A call that is wrong in some way: everything that the case gives goes into it, and nothing is put right.
+async fn error(gpu: &Gpu, case: &Case) -> Outputs {
+    let left_out = |reason: String| Stop::Ran(Ran::LeftOut(reason));
+    let config: serde_json::Value = serde_json::from_str(case.get("config").unwrap_or("{}"))
+        .map_err(|error| left_out(format!("its config is no JSON ({error})")))?;
+    let module = match config.get("module").and_then(|module| module.as_str()) {
+        Some(text) => Some(Module::parse(text).ok_or_else(|| left_out(format!("unknown module {text}")))?),
+        None => None,
+    };
+    let rank = case.tensor("in.x")?.shape.len();
+    if let Some(module) = module.as_ref().filter(|module| !module.ranks.contains(&rank)) {
+        let error = format!("{} takes x of rank {}, not {rank}", module.name, module.ranks());
+        return Err(Stop::Ran(Ran::Refused { reason: error.clone(), error }));
+    }
+    let number = |key: &str| config.get(key).and_then(serde_json::Value::as_f64).map(|value| value as f32);
+    let of_module = |pick: fn(&Module) -> Option<f32>| module.as_ref().and_then(pick);
+    let training = config.get("training").and_then(serde_json::Value::as_bool).unwrap_or(module.is_some());
+    let momentum = number("momentum").or(of_module(|module| module.momentum)).unwrap_or(0.1);
+    let mut problem = problem(case, "in.x", None)?;
+    if let Some(module) = module.as_ref() {
+        module.fill(case, &mut problem);
+    }
+    // With one of them given, both have to be.
+    let tracks = !(problem.running_mean.is_empty() && problem.running_variance.is_empty());
+    let rule = Running { momentum: Momentum::New(momentum), ..Running::default() };
+    problem.descriptor = problem.descriptor.running(tracks.then_some(rule));
+    if let Some(epsilon) = number("eps").or(of_module(|module| module.epsilon)) {
+        problem.descriptor = problem.descriptor.epsilon(epsilon);
+    }
+    let operation = if training || module.is_some() && !tracks { Operation::Forward } else { Operation::Inference };
+    let answer = run(gpu, &problem, operation).await?;
+    if problem.dy.is_empty() {
+        return Ok(forward_outputs(&answer));
+    }
+    let backward = match operation {
+        Operation::Forward => Operation::Backward(Gradients::ALL),
+        _ => Operation::FrozenBackward(Gradients::ALL),
+    };
+    problem.saved = answer.get("saved").to_vec();
+    let answer = run(gpu, &problem, backward).await?;
+    Ok(answer.0.iter().map(|(name, values)| output(name, values)).collect())
+}
+
+/// The case's tensors, as they are. What is not given stays empty, and so is not bound.
+fn problem(case: &Case, x: &str, running: Option<Running>) -> Result<Problem, FileError> {
+    let owned = |name: &str| Ok(case.f32(name)?.unwrap_or_default().to_vec());
+    let descriptor = Descriptor::new(case.tensor(x)?.shape.clone(), case.layout())
+        .affine(case.has("in.gamma"), case.has("in.beta"))
+        .running(running);
+    let descriptor = match case.number("eps")? {
+        Some(epsilon) => descriptor.epsilon(epsilon),
+        None => descriptor,
+    };
+    // Without a γ its length still says how long the outputs of a channel are.
+    let ones = vec![1.0; descriptor.channels()];
+    Ok(Problem {
+        x: owned(x)?,
+        dy: owned("in.dy")?,
+        gamma: case.f32("in.gamma")?.map_or(ones, <[f32]>::to_vec),
+        beta: owned("in.beta")?,
+        running_mean: owned("in.running_mean")?,
+        running_variance: owned("in.running_var")?,
+        saved: vec![],
+        descriptor,
+    })
+}
+
+/// How the case moves running statistics, if it does.
+fn convention(case: &Case) -> Result<Option<Running>, Stop> {
+    let variance = match case.get("running_var") {
+        None => return Ok(None),
+        Some("unbiased") => RunningVariance::Unbiased,
+        Some("population") => RunningVariance::Biased,
+        Some(other) => return Err(case.error(format!("its metadata has an unknown running_var = {other}")).into()),
+    };
+    let Some(momentum) = case.number("momentum")? else {
+        return Err(Stop::Ran(Ran::LeftOut(
+            "the cumulative average (momentum none) is not in this version".to_owned(),
+        )));
+    };
+    let momentum = match case.text("momentum_convention")? {
+        "torch" => Momentum::New(momentum),
+        "decay" => Momentum::Old(momentum),
+        other => return Err(case.error(format!("its metadata has an unknown momentum_convention = {other}")).into()),
+    };
+    Ok(Some(Running { momentum, variance, counts_batches: false }))
+}
+
+async fn run(gpu: &Gpu, problem: &Problem, operation: Operation) -> Result<Answer, Error> {
+    problem.run(gpu, &gpu.kernels, operation, Placement::Separate).await
+}
+
+fn output(name: &str, values: &[f32]) -> Output {
+    Output { name: name.to_owned(), values: values.to_vec() }
+}
+
+/// The answer of a training forward by the names of the cases.
+fn forward_outputs(answer: &Answer) -> Vec<Output> {
+    let saved = answer.get("saved");
+    let (mean, inverse_deviation) = saved.split_at(saved.len() / 2);
+    let all = [
+        output("y", answer.get("y")),
+        output("save_mean", mean),
+        output("save_invstd", inverse_deviation),
+        output("running_mean", answer.get("running_mean")),
+        output("running_var", answer.get("running_variance")),
+    ];
+    all.into_iter().filter(|output| !output.values.is_empty()).collect()
+}

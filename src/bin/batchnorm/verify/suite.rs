@@ -1,0 +1,329 @@
+//! What `verify` runs, as data: blocks, each the product of its subjects, operations and ways.
+
+use wgpu_batchnorm::recipe::{Operation, Regime};
+use wgpu_batchnorm::shader::Tile;
+use wgpu_batchnorm::tuning::{Order, Tuning};
+use wgpu_batchnorm::verify::{Placement, Problem};
+use wgpu_batchnorm::{Choice, Descriptor, Gradients, Kernels, Layout, Momentum, Running, RunningVariance};
+
+/// Every subject with every operation in every way.
+pub struct Block {
+    /// What the block is to show.
+    pub shows: &'static str,
+    pub subjects: Vec<Subject>,
+    pub operations: Vec<Operation>,
+    pub ways: Vec<Way>,
+}
+
+/// A batch norm and the sort of data that it gets.
+#[derive(Clone)]
+pub struct Subject {
+    pub axes: &'static str,
+    pub descriptor: Descriptor,
+    pub mean: f32,
+    pub deviation: f32,
+}
+
+/// How it is computed, and where its buffers are.
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// The numbers to choose by, where not the adapter's own.
+    pub tuning: Option<Tuning>,
+    pub choice: Choice,
+    pub placement: Placement,
+}
+
+impl Subject {
+    /// Axes as in `NCHW` or `NHWC`; data around 0.5 with a standard deviation of 1.
+    fn new(axes: &'static str, shape: &[usize]) -> Self {
+        let layout = if axes.starts_with("NC") { Layout::ChannelsFirst } else { Layout::ChannelsLast };
+        Self { axes, descriptor: Descriptor::new(shape, layout), mean: 0.5, deviation: 1.0 }
+    }
+
+    fn with(&self, change: impl FnOnce(Descriptor) -> Descriptor) -> Self {
+        Self { descriptor: change(self.descriptor.clone()), ..self.clone() }
+    }
+
+    /// The problem, with the same data on every run.
+    pub fn problem(&self) -> Problem {
+        // Any seed will do.
+        Problem::random(self.descriptor.clone(), self.mean, self.deviation, 1)
+    }
+}
+
+impl Way {
+    /// What the recipe chooses by itself, each tensor in a buffer of its own.
+    const BY_RULE: Self = Self { tuning: None, choice: BY_RULE, placement: Placement::Separate };
+
+    fn choosing(choice: Choice) -> Self {
+        Self { choice, ..Self::BY_RULE }
+    }
+
+    fn tuned(tuning: Tuning) -> Self {
+        Self { tuning: Some(tuning), ..Self::BY_RULE }
+    }
+
+    /// The adapter's kernels, choosing this way.
+    pub fn kernels(&self, kernels: &Kernels) -> Kernels {
+        let kernels = kernels.choosing(self.choice);
+        self.tuning.map_or_else(|| kernels.clone(), |tuning| kernels.tuned(tuning))
+    }
+}
+
+const BY_RULE: Choice = Choice { regime: None, wide: None, tile: None, order: None, parts: None };
+
+/// Every rank in both layouts, small, with a fastest axis that 16-byte accesses can walk.
+const RANKS: [(&str, &[usize]); 7] = [
+    ("NC", &[37, 20]),
+    ("NCL", &[3, 5, 28]),
+    ("NCHW", &[4, 6, 8, 8]),
+    ("NCDHW", &[2, 5, 4, 3, 4]),
+    ("NLC", &[5, 9, 12]),
+    ("NHWC", &[3, 5, 7, 16]),
+    ("NDHWC", &[2, 3, 2, 5, 8]),
+];
+
+/// Shapes that kernels trip over.
+const AWKWARD: [(&str, &[usize]); 36] = [
+    // As few values as training takes, with axes of 1 everywhere.
+    ("NC", &[2, 1]),
+    ("NC", &[2, 5]),
+    ("NCL", &[1, 1, 2]),
+    ("NCHW", &[1, 1, 1, 2]),
+    ("NCHW", &[2, 3, 1, 1]),
+    ("NCDHW", &[2, 1, 1, 1, 1]),
+    ("NLC", &[1, 2, 3]),
+    ("NHWC", &[1, 2, 1, 1]),
+    ("NDHWC", &[1, 1, 2, 1, 7]),
+    // Primes.
+    ("NC", &[127, 13]),
+    ("NCL", &[7, 11, 31]),
+    ("NCHW", &[3, 7, 13, 17]),
+    ("NCDHW", &[2, 3, 5, 7, 11]),
+    ("NLC", &[5, 31, 11]),
+    ("NHWC", &[3, 13, 17, 7]),
+    ("NDHWC", &[2, 5, 7, 11, 3]),
+    // Planes that 4 does not divide, as in ResNet's last stage.
+    ("NCHW", &[4, 64, 7, 7]),
+    ("NCHW", &[2, 5, 57, 57]),
+    ("NHWC", &[4, 7, 7, 66]),
+    // One channel, one sample.
+    ("NC", &[1009, 1]),
+    ("NCHW", &[3, 1, 31, 31]),
+    ("NHWC", &[3, 31, 31, 1]),
+    ("NCHW", &[1, 16, 30, 30]),
+    ("NHWC", &[1, 30, 30, 16]),
+    // Just beside powers of two.
+    ("NC", &[65, 257]),
+    ("NCL", &[1, 3, 1025]),
+    ("NLC", &[1, 4097, 5]),
+    // Rows long and short.
+    ("NC", &[20_011, 3]),
+    ("NC", &[128, 512]),
+    ("NCHW", &[8, 32, 28, 28]),
+    // More channels than a dimension has workgroups.
+    ("NC", &[3, 65_539]),
+    ("NCL", &[2, 65_539, 2]),
+    ("NLC", &[2, 2, 65_539]),
+    // One slab of 3 million values, whole and in four.
+    ("NCL", &[1, 1, 3_000_000]),
+    ("NCHW", &[3, 1, 1000, 1000]),
+    ("NHWC", &[1, 1000, 750, 4]),
+];
+
+/// One value a channel, which only running statistics can normalise.
+const ONE_VALUE: [(&str, &[usize]); 3] = [("NC", &[1, 1]), ("NCHW", &[1, 7, 1, 1]), ("NHWC", &[1, 1, 1, 20])];
+
+/// One of each layout that fits the registers of a workgroup and can be split too.
+const PAIR: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 6, 6]), ("NHWC", &[3, 5, 6, 8])];
+
+const OPERATIONS: [Operation; 5] = [
+    Operation::Inference,
+    Operation::Forward,
+    Operation::Backward(Gradients::ALL),
+    Operation::FrozenBackward(Gradients::ALL),
+    Operation::FrozenBackward(Gradients::DX),
+];
+
+/// Those that gather sums or statistics, and so know two regimes.
+const GATHERING: [Operation; 3] = [OPERATIONS[1], OPERATIONS[2], OPERATIONS[3]];
+
+/// Those without.
+const ELEMENTWISE: [Operation; 2] = [OPERATIONS[0], OPERATIONS[4]];
+
+/// Means and standard deviations that ruin a careless variance: far from zero, constant, constant zero,
+/// near the smallest and near the largest numbers that a square leaves finite.
+const DATA: [(f32, f32); 6] = [(1e6, 1.0), (-1e4, 0.01), (3.7, 0.0), (0.0, 0.0), (0.0, 1e-15), (0.0, 1e17)];
+
+/// All blocks, or the few that show in seconds whether an adapter works at all.
+pub fn blocks(quick: bool) -> Vec<Block> {
+    let ranks = subjects(&RANKS);
+    let pair = subjects(&PAIR);
+    let families = Block {
+        shows: "every family in every layout",
+        subjects: ranks.clone(),
+        operations: GATHERING.to_vec(),
+        ways: regimes().into_iter().flat_map(|regime| accesses().map(|way| merged(regime, way))).collect(),
+    };
+    let elementwise = Block {
+        shows: "the elementwise family in every layout",
+        subjects: ranks,
+        operations: ELEMENTWISE.to_vec(),
+        ways: accesses().map(Way::choosing).to_vec(),
+    };
+    if quick {
+        let by_regime = regimes().map(Way::choosing).to_vec();
+        return vec![Block { ways: by_regime, ..families }, Block { ways: vec![Way::BY_RULE], ..elementwise }];
+    }
+    vec![
+        families,
+        elementwise,
+        Block {
+            shows: "awkward shapes, by the rules for GPUs and for software drivers",
+            subjects: subjects(&AWKWARD),
+            operations: OPERATIONS.to_vec(),
+            ways: [Tuning::GPU, Tuning::CPU].map(Way::tuned).to_vec(),
+        },
+        Block {
+            shows: "one value a channel",
+            subjects: subjects(&ONE_VALUE),
+            operations: vec![OPERATIONS[0], OPERATIONS[3], OPERATIONS[4]],
+            ways: vec![Way::BY_RULE],
+        },
+        Block {
+            shows: "hard data",
+            subjects: pair
+                .iter()
+                .flat_map(|one| DATA.map(|(mean, deviation)| Subject { mean, deviation, ..one.clone() }))
+                .collect(),
+            operations: OPERATIONS.to_vec(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "gradients wanted or not",
+            subjects: pair.clone(),
+            operations: some_gradients()
+                .flat_map(|some| [Operation::Backward(some), Operation::FrozenBackward(some)])
+                .collect(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "without γ, β or both",
+            subjects: pair
+                .iter()
+                .flat_map(|one| {
+                    [(true, false), (false, true), (false, false)]
+                        .map(|(gamma, beta)| one.with(|it| it.affine(gamma, beta)))
+                })
+                .collect(),
+            operations: OPERATIONS.to_vec(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "conventions of running statistics",
+            subjects: pair.iter().flat_map(|one| conventions().map(|rule| one.with(|it| it.running(rule)))).collect(),
+            operations: vec![Operation::Forward],
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "all tensors in one buffer",
+            subjects: pair,
+            operations: OPERATIONS.to_vec(),
+            ways: regimes().map(|choice| Way { choice, placement: Placement::OneBuffer, ..Way::BY_RULE }).to_vec(),
+        },
+    ]
+}
+
+fn subjects(shapes: &[(&'static str, &[usize])]) -> Vec<Subject> {
+    shapes.iter().map(|(axes, shape)| Subject::new(axes, shape)).collect()
+}
+
+/// Resident in workgroups of a size that every device has, whatever its rule; split into more parts
+/// than one.
+fn regimes() -> [Choice; 2] {
+    let tile = Some(Tile { columns: 1, lanes: 64 });
+    [
+        Choice { regime: Some(Regime::Resident), tile, ..BY_RULE },
+        Choice { regime: Some(Regime::Split), parts: Some(3), ..BY_RULE },
+    ]
+}
+
+/// 16-byte and single accesses, lanes interleaved and in blocks.
+fn accesses() -> [Choice; 4] {
+    let of = |wide, order| Choice { wide: Some(wide), order: Some(order), ..BY_RULE };
+    [of(true, Order::Interleaved), of(true, Order::Blocked), of(false, Order::Interleaved), of(false, Order::Blocked)]
+}
+
+fn merged(regime: Choice, access: Choice) -> Way {
+    Way::choosing(Choice { wide: access.wide, order: access.order, ..regime })
+}
+
+/// All gradients but none and all.
+fn some_gradients() -> impl Iterator<Item = Gradients> {
+    (1..7).map(|bits| Gradients { dx: bits & 1 > 0, dgamma: bits & 2 > 0, dbeta: bits & 4 > 0 })
+}
+
+/// None; PyTorch's with its counter; Keras' and ONNX' and TensorFlow's.
+fn conventions() -> [Option<Running>; 5] {
+    let of = |momentum, variance| Some(Running { momentum, variance, counts_batches: false });
+    [
+        None,
+        Some(Running { counts_batches: true, ..Running::default() }),
+        of(Momentum::Old(0.99), RunningVariance::Biased),
+        of(Momentum::Old(0.9), RunningVariance::Biased),
+        of(Momentum::New(1.0), RunningVariance::Unbiased),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use wgpu_batchnorm::recipe::{Capabilities, Recipe};
+    use wgpu_batchnorm::tuning::AdapterKind;
+
+    use super::*;
+
+    /// Both suites reach every family of every operation in both layouts, with and without 16-byte accesses,
+    /// on a device that has what WebGPU promises and no more.
+    #[test]
+    fn every_family_is_reached() {
+        for (quick, kind) in
+            [true, false].into_iter().flat_map(|q| [AdapterKind::Gpu, AdapterKind::Cpu].map(|k| (q, k)))
+        {
+            let capabilities = Capabilities::webgpu_default(kind);
+            let mut reached = HashSet::new();
+            for Block { subjects, operations, ways, .. } in blocks(quick) {
+                for (subject, operation) in subjects.iter().flat_map(|s| operations.iter().map(move |o| (s, *o))) {
+                    for way in &ways {
+                        let tuning = way.tuning.unwrap_or(Tuning::of(kind));
+                        let Subject { descriptor, .. } = subject;
+                        if let Ok(recipe) = Recipe::new(descriptor, operation, &capabilities, &tuning, &way.choice) {
+                            reached.insert((operation, recipe.regime, recipe.wide, subject.axes));
+                        }
+                    }
+                }
+            }
+            for axes in RANKS.map(|(axes, _)| axes) {
+                for wide in if quick { &[true][..] } else { &[true, false] } {
+                    for operation in GATHERING {
+                        assert!(
+                            reached.contains(&(operation, Regime::Resident, *wide, axes)),
+                            "{operation} {axes} {wide}"
+                        );
+                        assert!(
+                            reached.contains(&(operation, Regime::Split, *wide, axes)),
+                            "{operation} {axes} {wide}"
+                        );
+                    }
+                    for operation in ELEMENTWISE {
+                        assert!(
+                            reached.contains(&(operation, Regime::Elementwise, *wide, axes)),
+                            "{operation} {axes} {wide}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
