@@ -20,13 +20,13 @@ async fn run() -> Result<(), Error> {
     // A batch of 2 images with 3 channels of 2×2 pixels. Channel c is around 10c.
     let shape = [2, 3, 2, 2];
     let batch: [f32; 24] = std::array::from_fn(|i| (10 * (i / 4 % 3) + i % 4) as f32);
-    let x = gpu.upload(&batch);
-    let y = gpu.empty(x.size());
+    let x = gpu.upload(&batch)?;
+    let y = gpu.empty(x.size())?;
 
     // γ = 1 and β = 0 as in a new layer; the statistics are those that training left.
-    let mut layer = BatchNorm::new(&gpu.kernels, 3);
-    layer.running_mean = gpu.upload(&[1.5_f32, 11.5, 21.5]);
-    layer.running_variance = gpu.upload(&[1.25_f32; 3]);
+    let mut layer = BatchNorm::new(&gpu.kernels, 3)?;
+    layer.running_mean = gpu.upload(&[1.5_f32, 11.5, 21.5])?;
+    layer.running_variance = gpu.upload(&[1.25_f32; 3])?;
 
     let norm = layer.inference(&shape, x.as_entire_buffer_binding(), y.as_entire_buffer_binding())?;
     gpu.run(|pass| norm.record(pass));

@@ -56,7 +56,8 @@ fn main(
 #end
     let sums = sum_lanes(local, Sums(square, rest));
     let drift = gather(sums.b);
-    let variance = max(gather(sums.a) - drift * drift, CHANNEL_ZERO);
+    // Below zero only by rounding; abs rather than max, which would make zero of a NaN.
+    let variance = abs(gather(sums.a) - drift * drift);
 
     if !at.inside { return; }
     if at.lane == 0u {

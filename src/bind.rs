@@ -115,16 +115,3 @@ pub(crate) fn group(
         entries: &entries,
     })
 }
-
-/// A buffer with these contents, made without a queue.
-pub(crate) fn buffer_of(device: &wgpu::Device, label: &str, usage: BufferUsages, contents: &[u8]) -> wgpu::Buffer {
-    let size = (contents.len() as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
-    let buffer =
-        device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: true });
-    // Mapped at creation, so the range is there; if the device is lost there is nothing to fill.
-    if let Ok(mut mapped) = buffer.get_mapped_range_mut(..) {
-        mapped.slice(..contents.len()).copy_from_slice(contents);
-    }
-    buffer.unmap();
-    buffer
-}

@@ -69,6 +69,19 @@ pub enum PlanError {
         /// Why not.
         because: String,
     },
+    /// A layer of no channels.
+    #[error("the layer is to have 0 channels; it needs at least 1")]
+    NoChannels,
+    /// The device has no room for a buffer of the library's own.
+    #[error("the device has no {bytes} bytes for {what}: {message}")]
+    Buffer {
+        /// What the buffer is for.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// What wgpu said.
+        message: String,
+    },
     /// The driver refused a kernel. A fault of this library or of the driver: please report it.
     #[error("kernel {kernel} was refused by {adapter}; please report this: {message}")]
     Pipeline {
@@ -199,6 +212,16 @@ pub enum GpuError {
     NoDevice {
         /// The adapter.
         adapter: String,
+        /// What wgpu said.
+        message: String,
+    },
+    /// A buffer could not be made.
+    #[error("{adapter} has no buffer of {bytes} bytes: {message}")]
+    NoBuffer {
+        /// The adapter.
+        adapter: String,
+        /// How many bytes.
+        bytes: u64,
         /// What wgpu said.
         message: String,
     },

@@ -3,7 +3,7 @@
 
 use wgpu::BufferUsages;
 
-use crate::bind::buffer_of;
+use crate::buffer;
 use crate::error::GpuError;
 use crate::kernels::Kernels;
 
@@ -98,20 +98,24 @@ impl Gpu {
     }
 
     /// A buffer with these values, for any use here.
-    pub fn upload<T: bytemuck::NoUninit>(&self, values: &[T]) -> wgpu::Buffer {
-        buffer_of(&self.device, "batchnorm data", Self::USAGE, bytemuck::cast_slice(values))
+    ///
+    /// # Errors
+    /// [`GpuError::NoBuffer`] where the device has no room for it.
+    pub fn upload<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<wgpu::Buffer, GpuError> {
+        let contents = bytemuck::cast_slice(values);
+        self.made(contents.len() as u64, buffer::filled(&self.device, "batchnorm data", Self::USAGE, contents))
     }
 
     /// A buffer of this many bytes, for any use here; wgpu clears it.
-    pub fn empty(&self, bytes: u64) -> wgpu::Buffer {
-        let size = bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
-        let label = Some("batchnorm data");
-        self.device.create_buffer(&wgpu::BufferDescriptor {
-            label,
-            size,
-            usage: Self::USAGE,
-            mapped_at_creation: false,
-        })
+    ///
+    /// # Errors
+    /// [`GpuError::NoBuffer`] where the device has no room for it.
+    pub fn empty(&self, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
+        self.made(bytes, buffer::empty(&self.device, "batchnorm data", Self::USAGE, bytes))
+    }
+
+    fn made(&self, bytes: u64, made: Result<wgpu::Buffer, String>) -> Result<wgpu::Buffer, GpuError> {
+        made.map_err(|message| GpuError::NoBuffer { adapter: self.name(), bytes, message })
     }
 
     const USAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
@@ -146,22 +150,21 @@ impl Gpu {
         };
         let bytes = ranges.iter().map(size).sum();
         let failed = |message: String| GpuError::ReadBack { bytes, message };
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("batchnorm read-back"),
-            size: bytes,
-            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut end = 0;
-        for range in ranges {
-            encoder.copy_buffer_to_buffer(range.buffer, range.offset, &staging, end, size(range));
-            end += size(range);
-        }
-        self.queue.submit([encoder.finish()]);
+        let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        let staging = buffer::empty(&self.device, "batchnorm read-back", usage, bytes).map_err(failed)?;
         let (sender, receiver) = futures::channel::oneshot::channel();
-        // The receiver is only gone if this future was dropped, and then nobody wants the answer.
-        staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        let copy = || {
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut end = 0;
+            for range in ranges {
+                encoder.copy_buffer_to_buffer(range.buffer, range.offset, &staging, end, size(range));
+                end += size(range);
+            }
+            self.queue.submit([encoder.finish()]);
+            // The receiver is only gone if this future was dropped, and then nobody wants the answer.
+            staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        };
+        buffer::catching(&self.device, copy).map_err(failed)?;
         #[cfg(not(target_arch = "wasm32"))]
         self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| failed(error.to_string()))?;
         match receiver.await {

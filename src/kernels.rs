@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
 
+use crate::buffer::catching;
 use crate::descriptor::{Descriptor, Gradients};
 use crate::error::PlanError;
 use crate::operations::{Backward, Forward, FrozenBackward, Inference};
@@ -150,40 +148,37 @@ impl Kernels {
         let device = &self.shared.device;
         let (label, slots) = (permutation.kernel.name(), permutation.slots());
         let entries: Vec<_> = slots.iter().map(layout_entry).collect();
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(label),
-            source: wgpu::ShaderSource::Wgsl(permutation.wgsl().into()),
+        let compiled = catching(device, || {
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(label),
+                source: wgpu::ShaderSource::Wgsl(permutation.wgsl().into()),
+            });
+            let layout = device
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[],
+                    // Every kernel writes workgroup memory before it reads it.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            });
+            Pipeline { pipeline, layout, slots }
         });
-        let layout =
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[],
-                // Every kernel writes workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        let error = ready(internal.pop()).flatten().or(ready(scope.pop()).flatten());
-        match error {
-            None => Ok(Pipeline { pipeline, layout, slots }),
-            Some(error) => Err(PlanError::Pipeline {
-                kernel: format!("{label} {:?}", permutation.flags),
-                adapter: self.shared.adapter.clone(),
-                message: error.to_string(),
-            }),
-        }
+        compiled.map_err(|message| PlanError::Pipeline {
+            kernel: format!("{label} {:?}", permutation.flags),
+            adapter: self.shared.adapter.clone(),
+            message,
+        })
     }
 }
 
@@ -209,14 +204,5 @@ fn layout_entry(slot: &Slot) -> wgpu::BindGroupLayoutEntry {
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
         count: None,
-    }
-}
-
-/// The value of a future that is ready, as wgpu's error scopes are on every native backend. A browser
-/// answers later: there a refused kernel is reported by the device's own error handler.
-fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
     }
 }

@@ -5,14 +5,16 @@ use std::num::NonZeroU64;
 
 use wgpu::{BufferBinding, BufferUsages};
 
-use crate::bind::buffer_of;
+use crate::buffer;
 use crate::descriptor::{Descriptor, Gradients, Layout, Running};
-use crate::error::Error;
+use crate::error::{Error, PlanError};
 use crate::kernels::Kernels;
 use crate::operations::{
     BackwardBindings, ForwardBindings, FrozenBackwardBindings, InferenceBindings, RunningBindings,
 };
 use crate::plan::Bound;
+
+const USAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
 /// A batch-normalization layer, by default PyTorch's `BatchNorm1d`/`2d`/`3d` after construction: γ = 1,
 /// β = 0, running mean 0, running variance 1, no batches counted, ε = 1e-5, momentum 0.1, unbiased
@@ -41,23 +43,38 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// A layer over this many channels, the second axis of x.
-    pub fn new(kernels: &Kernels, channels: usize) -> Self {
-        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        let filled = |label: &str, value: f32| {
-            buffer_of(kernels.device(), label, usage, bytemuck::cast_slice(&vec![value; channels.max(1)]))
+    ///
+    /// # Errors
+    /// [`PlanError`] where there are no channels, or more than the device has room for.
+    pub fn new(kernels: &Kernels, channels: usize) -> Result<Self, PlanError> {
+        if channels == 0 {
+            return Err(PlanError::NoChannels);
+        }
+        let (needs, has) = ((channels as u64).saturating_mul(4), kernels.capabilities().binding_bytes);
+        if needs > has {
+            let (what, limit) = ("a layer's γ", "max_storage_buffer_binding_size");
+            return Err(PlanError::Limit { what, needs, limit, has });
+        }
+        let filled = |what, contents: &[u8]| {
+            buffer::filled(kernels.device(), what, USAGE, contents).map_err(|message| PlanError::Buffer {
+                what,
+                bytes: needs,
+                message,
+            })
         };
-        Self {
-            gamma: filled("batchnorm gamma", 1.0),
-            beta: filled("batchnorm beta", 0.0),
-            running_mean: filled("batchnorm running mean", 0.0),
-            running_variance: filled("batchnorm running variance", 1.0),
-            batches: buffer_of(kernels.device(), "batchnorm batches", usage, &[0; 4]),
+        let all = |what, value: f32| filled(what, bytemuck::cast_slice(&vec![value; channels]));
+        Ok(Self {
+            gamma: all("batchnorm gamma", 1.0)?,
+            beta: all("batchnorm beta", 0.0)?,
+            running_mean: all("batchnorm running mean", 0.0)?,
+            running_variance: all("batchnorm running variance", 1.0)?,
+            batches: filled("batchnorm batches", &[0; 4])?,
             kernels: kernels.clone(),
             channels,
             layout: Layout::ChannelsFirst,
             epsilon: 1e-5,
             running: Running { counts_batches: true, ..Running::default() },
-        }
+        })
     }
 
     /// The same layer for another layout of x.
@@ -112,9 +129,9 @@ impl BatchNorm {
         let descriptor = self.descriptor(shape);
         let forward = self.kernels.forward(&descriptor)?;
         let backward = self.kernels.backward(&descriptor, Gradients::ALL)?;
-        let saved = self.buffer("batchnorm saved", forward.saved_bytes());
-        let scratch = self.buffer("batchnorm scratch", forward.scratch_bytes().max(backward.scratch_bytes()));
-        let (dgamma, dbeta) = (self.gradient("batchnorm dgamma"), self.gradient("batchnorm dbeta"));
+        let saved = self.buffer("batchnorm saved", forward.saved_bytes())?;
+        let scratch = self.buffer("batchnorm scratch", forward.scratch_bytes().max(backward.scratch_bytes()))?;
+        let (dgamma, dbeta) = (self.gradient("batchnorm dgamma")?, self.gradient("batchnorm dbeta")?);
         let forward = forward.bind(&ForwardBindings {
             x: x.clone(),
             y,
@@ -172,18 +189,16 @@ impl BatchNorm {
         RunningBindings { mean, variance }
     }
 
-    fn gradient(&self, label: &str) -> wgpu::Buffer {
+    fn gradient(&self, label: &'static str) -> Result<wgpu::Buffer, PlanError> {
         self.buffer(label, 4 * self.channels as u64)
     }
 
-    fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
-        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        self.kernels.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            // A plan without scratch ignores the buffer, but a buffer has to have a size.
-            size: bytes.max(4),
-            usage,
-            mapped_at_creation: false,
+    /// A buffer, of some size even where a plan needs none.
+    fn buffer(&self, what: &'static str, bytes: u64) -> Result<wgpu::Buffer, PlanError> {
+        buffer::empty(self.kernels.device(), what, USAGE, bytes.max(4)).map_err(|message| PlanError::Buffer {
+            what,
+            bytes,
+            message,
         })
     }
 }

@@ -95,6 +95,7 @@
 #![warn(missing_docs)]
 
 mod bind;
+mod buffer;
 mod descriptor;
 mod error;
 #[cfg(feature = "gpu")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wgpu::BufferBinding;
 
 use crate::bind::{self, Argument};
+use crate::buffer;
 use crate::descriptor::Descriptor;
 use crate::error::{BindError, PlanError};
 use crate::kernels::{Kernels, Pipeline};
@@ -30,12 +31,11 @@ impl Plan {
             .iter()
             .map(|dispatch| kernels.pipeline(dispatch.permutation))
             .collect::<Result<_, _>>()?;
-        let params = bind::buffer_of(
-            kernels.device(),
-            "batchnorm params",
-            wgpu::BufferUsages::UNIFORM,
-            bytemuck::bytes_of(&recipe.params),
-        );
+        let contents = bytemuck::bytes_of(&recipe.params);
+        let params =
+            buffer::filled(kernels.device(), "batchnorm params", wgpu::BufferUsages::UNIFORM, contents).map_err(
+                |message| PlanError::Buffer { what: "a plan's parameters", bytes: contents.len() as u64, message },
+            )?;
         Ok(Self { kernels, descriptor: descriptor.clone(), recipe, pipelines, params })
     }
 

@@ -130,7 +130,7 @@ impl Problem {
             output("dbeta", c, wanted.dbeta),
             Tensor { output: false, ..output("scratch", plan.plan().scratch_bytes() as usize / 4, true) },
         ];
-        let arena = Arena::new(gpu, &tensors, placement);
+        let arena = Arena::new(gpu, &tensors, placement)?;
         let bound = plan.bind(&arena)?;
         let record = |pass: &mut wgpu::ComputePass<'_>| (0..times).for_each(|_| bound.record(pass));
         gpu.run(record);
@@ -464,12 +464,12 @@ struct Arena {
 }
 
 impl Arena {
-    fn new(gpu: &Gpu, tensors: &[Tensor], placement: Placement) -> Self {
+    fn new(gpu: &Gpu, tensors: &[Tensor], placement: Placement) -> Result<Self, Error> {
         let present = tensors.iter().filter(|tensor| !tensor.contents.is_empty());
         let places = match placement {
             Placement::Separate => present
-                .map(|tensor| (tensor.name, gpu.upload(&tensor.contents), 0, 4 * tensor.contents.len() as u64))
-                .collect(),
+                .map(|tensor| Ok((tensor.name, gpu.upload(&tensor.contents)?, 0, 4 * tensor.contents.len() as u64)))
+                .collect::<Result<_, Error>>()?,
             Placement::OneBuffer => {
                 let alignment = gpu.kernels.alignment() as usize / 4;
                 let mut all = vec![POISON; alignment];
@@ -479,11 +479,11 @@ impl Arena {
                     all.extend(&tensor.contents);
                     all.resize(all.len().next_multiple_of(alignment), POISON);
                 }
-                let buffer = gpu.upload(&all);
+                let buffer = gpu.upload(&all)?;
                 places.into_iter().map(|(name, offset, size)| (name, buffer.clone(), offset, size)).collect()
             }
         };
-        Self { places }
+        Ok(Self { places })
     }
 
     fn get(&self, name: &str) -> Option<BufferBinding<'_>> {

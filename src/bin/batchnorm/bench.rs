@@ -10,7 +10,7 @@ mod workload;
 
 use std::collections::BTreeSet;
 
-use wgpu_batchnorm::{Gpu, Layout, wgpu};
+use wgpu_batchnorm::{Gpu, Layout};
 
 use crate::adapters::Identity;
 use crate::verify::progress_bar;
@@ -148,13 +148,15 @@ impl<'a> Bench<'a> {
             return Ok(Some(()));
         }
         let traffic = |op: Op| op.passes() * 4 * layer.values();
-        let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let workload = Workload::new(gpu, &descriptor);
-        let buffers = copies.buffers(gpu, plan.ops.iter().map(|op| traffic(*op)).max().unwrap_or(0));
-        if let Some(error) = memory.pop().await {
-            skip(None, error.to_string());
-            return Ok(Some(()));
-        }
+        let most = plan.ops.iter().map(|op| traffic(*op)).max().unwrap_or(0);
+        let made = Workload::new(gpu, &descriptor).and_then(|workload| Ok((workload, copies.buffers(gpu, most)?)));
+        let (workload, buffers) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                skip(None, error.to_string());
+                return Ok(Some(()));
+            }
+        };
         let mut subjects = Vec::new();
         for &op in &plan.ops {
             match workload.ready(op) {

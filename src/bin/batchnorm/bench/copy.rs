@@ -1,7 +1,7 @@
 //! What batch norm is measured against: copies of as many bytes, by several kernels, since none is the
 //! fastest on every adapter and at every size.
 
-use wgpu_batchnorm::{Gpu, wgpu};
+use wgpu_batchnorm::{Gpu, GpuError, wgpu};
 
 use super::clock::Work;
 
@@ -70,10 +70,10 @@ impl CopyKernels {
 
     /// Buffers for copies of up to this many bytes of traffic. A copy that is larger than a binding may
     /// be goes over the same buffers several times.
-    pub fn buffers(&self, gpu: &Gpu, traffic: u64) -> CopyBuffers {
+    pub fn buffers(&self, gpu: &Gpu, traffic: u64) -> Result<CopyBuffers, GpuError> {
         let bytes = half(traffic).min(self.most);
         let values: Vec<f32> = super::workload::noise(bytes / 4).collect();
-        CopyBuffers { source: gpu.upload(&values), copied: gpu.empty(bytes) }
+        Ok(CopyBuffers { source: gpu.upload(&values)?, copied: gpu.empty(bytes)? })
     }
 
     /// Every kernel to make this much traffic, half of it reads and half of it writes.
@@ -181,14 +181,14 @@ mod tests {
                     let most = most.min(kernels.most);
                     // Three workgroups in x at the most, so that there are several in y.
                     let kernels = CopyKernels { most, workgroups: 3, ..kernels };
-                    let source = kernels.buffers(&gpu, traffic).source;
+                    let source = kernels.buffers(&gpu, traffic)?.source;
                     let expected: Vec<u32> = gpu.read(&source).await?;
                     assert!(expected.iter().all(|bits| *bits != 0xffff_ffff), "the poison is in the source");
-                    let count = kernels.works(&gpu, &kernels.buffers(&gpu, traffic), traffic).len();
+                    let count = kernels.works(&gpu, &kernels.buffers(&gpu, traffic)?, traffic).len();
                     assert!(count > 0);
                     for kernel in 0..=count {
-                        let mut buffers = kernels.buffers(&gpu, traffic);
-                        buffers.copied = gpu.upload(&vec![u32::MAX; expected.len()]);
+                        let mut buffers = kernels.buffers(&gpu, traffic)?;
+                        buffers.copied = gpu.upload(&vec![u32::MAX; expected.len()])?;
                         let mut works = kernels.works(&gpu, &buffers, traffic);
                         works.push(("transfer", kernels.transfer(&buffers, traffic)));
                         let (name, work) = &works[kernel];

@@ -1,7 +1,7 @@
 //! A layer on the device: its buffers, made once, and its operations bound to them.
 
 use wgpu_batchnorm::{
-    BackwardBindings, Bound, Descriptor, Error, ForwardBindings, FrozenBackwardBindings, Gpu, Gradients,
+    BackwardBindings, Bound, Descriptor, Error, ForwardBindings, FrozenBackwardBindings, Gpu, GpuError, Gradients,
     InferenceBindings, Plan, RunningBindings, wgpu,
 };
 
@@ -34,26 +34,26 @@ pub struct Ready {
 
 impl<'a> Workload<'a> {
     /// Buffers for x of this many values, with numbers in them that no driver has it easy with.
-    pub fn new(gpu: &'a Gpu, descriptor: &'a Descriptor) -> Self {
+    pub fn new(gpu: &'a Gpu, descriptor: &'a Descriptor) -> Result<Self, GpuError> {
         let channels = descriptor.channels();
         let values = descriptor.shape().iter().product::<usize>() as u64;
         let data: Vec<f32> = noise(values).collect();
         let constant = |value: f32| gpu.upload(&vec![value; channels]);
-        Self {
+        Ok(Self {
             gpu,
             descriptor,
-            x: gpu.upload(&data),
-            y: gpu.empty(4 * values),
-            dy: gpu.upload(&data),
-            dx: gpu.empty(4 * values),
-            gamma: constant(1.5),
-            beta: constant(0.5),
-            running_mean: constant(0.0),
-            running_variance: constant(1.0),
-            saved: gpu.upload(&[vec![0.0_f32; channels], vec![1.0; channels]].concat()),
-            dgamma: constant(0.0),
-            dbeta: constant(0.0),
-        }
+            x: gpu.upload(&data)?,
+            y: gpu.empty(4 * values)?,
+            dy: gpu.upload(&data)?,
+            dx: gpu.empty(4 * values)?,
+            gamma: constant(1.5)?,
+            beta: constant(0.5)?,
+            running_mean: constant(0.0)?,
+            running_variance: constant(1.0)?,
+            saved: gpu.upload(&[vec![0.0_f32; channels], vec![1.0; channels]].concat())?,
+            dgamma: constant(0.0)?,
+            dbeta: constant(0.0)?,
+        })
     }
 
     /// Plans an operation and binds it.
@@ -84,7 +84,7 @@ impl<'a> Workload<'a> {
 
     fn forward(&self) -> Result<(Bound, u64), Error> {
         let plan = self.gpu.kernels.forward(self.descriptor)?;
-        let scratch = self.scratch(&plan);
+        let scratch = self.scratch(&plan)?;
         let bound = plan.bind(&ForwardBindings {
             x: self.x.as_entire_buffer_binding(),
             y: self.y.as_entire_buffer_binding(),
@@ -100,7 +100,7 @@ impl<'a> Workload<'a> {
 
     fn backward(&self) -> Result<(Bound, u64), Error> {
         let plan = self.gpu.kernels.backward(self.descriptor, Gradients::ALL)?;
-        let scratch = self.scratch(&plan);
+        let scratch = self.scratch(&plan)?;
         let bound = plan.bind(&BackwardBindings {
             x: self.x.as_entire_buffer_binding(),
             dy: self.dy.as_entire_buffer_binding(),
@@ -116,7 +116,7 @@ impl<'a> Workload<'a> {
 
     fn frozen_backward(&self) -> Result<(Bound, u64), Error> {
         let plan = self.gpu.kernels.frozen_backward(self.descriptor, Gradients::ALL)?;
-        let scratch = self.scratch(&plan);
+        let scratch = self.scratch(&plan)?;
         let bound = plan.bind(&FrozenBackwardBindings {
             x: Some(self.x.as_entire_buffer_binding()),
             dy: self.dy.as_entire_buffer_binding(),
@@ -138,7 +138,7 @@ impl<'a> Workload<'a> {
     }
 
     /// Each plan's own; a plan without scratch passes it over.
-    fn scratch(&self, plan: &Plan) -> wgpu::Buffer {
+    fn scratch(&self, plan: &Plan) -> Result<wgpu::Buffer, GpuError> {
         self.gpu.empty(plan.scratch_bytes().max(4))
     }
 }

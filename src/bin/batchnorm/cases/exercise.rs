@@ -80,9 +80,9 @@ enum Stop {
     File(FileError),
 }
 
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Ran(error.into())
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Ran(error.into().into())
     }
 }
 
@@ -163,9 +163,9 @@ async fn steps(gpu: &Gpu, case: &Case) -> Outputs {
     for (step, mode) in modes.iter().enumerate() {
         let name = format!("in.x.{step}");
         let (shape, x) = (&case.tensor(&name)?.shape, case.f32(&name)?.unwrap_or_default());
-        let (x, y) = (gpu.upload(x), gpu.empty(4 * x.len() as u64));
+        let [x, y] = [gpu.upload(x)?, gpu.empty(4 * x.len() as u64)?];
         // The layer binds its backward pass along with the forward one; it is not run here.
-        let (dy, dx) = (gpu.empty(x.size()), gpu.empty(x.size()));
+        let [dy, dx] = [gpu.empty(x.size())?, gpu.empty(x.size())?];
         let [x, dy, dx] = [&x, &dy, &dx].map(|buffer| buffer.as_entire_buffer_binding());
         let bound = match mode.as_str() {
             "train" => layer.training(shape, x, y.as_entire_buffer_binding(), dy, dx)?.forward,
@@ -184,7 +184,7 @@ async fn steps(gpu: &Gpu, case: &Case) -> Outputs {
 fn layer(gpu: &Gpu, case: &Case, rule: Running) -> Result<BatchNorm, Stop> {
     let Problem { descriptor, gamma, beta, running_mean, running_variance, .. } = problem(case, "in.x.0", None)?;
     let channels = descriptor.channels();
-    let layer = BatchNorm::new(&gpu.kernels, channels).layout(case.layout()).running(rule);
+    let layer = BatchNorm::new(&gpu.kernels, channels)?.layout(case.layout()).running(rule);
     let layer = match case.number("eps")? {
         Some(epsilon) => layer.epsilon(epsilon),
         None => layer,

@@ -1,0 +1,51 @@
+//! Buffers of the library's own, made without a queue, and without wgpu's error handler being the
+//! messenger if there is no room.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, ErrorFilter};
+
+/// A buffer of this many bytes, rounded up to what copies need; wgpu clears it.
+pub(crate) fn empty(device: &Device, label: &str, usage: BufferUsages, bytes: u64) -> Result<Buffer, String> {
+    create(device, &BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })
+}
+
+/// A buffer with these contents.
+pub(crate) fn filled(device: &Device, label: &str, usage: BufferUsages, contents: &[u8]) -> Result<Buffer, String> {
+    let size = contents.len() as u64;
+    let buffer = create(device, &BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: true })?;
+    let mut mapped = buffer.get_mapped_range_mut(..).map_err(|error| error.to_string())?;
+    mapped.slice(..contents.len()).copy_from_slice(contents);
+    drop(mapped);
+    buffer.unmap();
+    Ok(buffer)
+}
+
+fn create(device: &Device, descriptor: &BufferDescriptor<'_>) -> Result<Buffer, String> {
+    let size = descriptor.size.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
+    catching(device, || device.create_buffer(&BufferDescriptor { size, ..descriptor.clone() }))
+}
+
+/// What `work` returns, or what wgpu had to complain of meanwhile. A browser answers later: there the
+/// complaint reaches the device's own error handler instead.
+pub(crate) fn catching<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, String> {
+    let scopes = [ErrorFilter::Validation, ErrorFilter::Internal, ErrorFilter::OutOfMemory]
+        .map(|filter| device.push_error_scope(filter));
+    let result = work();
+    // Scopes end innermost first.
+    let errors: Vec<wgpu::Error> = scopes.into_iter().rev().filter_map(|scope| ready(scope.pop()).flatten()).collect();
+    match errors.first() {
+        None => Ok(result),
+        Some(error) => Err(error.to_string()),
+    }
+}
+
+/// The value of a future that is ready, as wgpu's error scopes are on every native backend.
+fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
