@@ -1,0 +1,222 @@
+//! Every error of binding.
+
+use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
+use wgpu_batchnorm::{
+    Backward, BackwardBindings, BindError, Descriptor, Forward, ForwardBindings, Gradients, Inference,
+    InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
+};
+
+use crate::adapters::on_every_gpu;
+use crate::check::says;
+use crate::noop::Noop;
+
+const FIRST: Layout = Layout::ChannelsFirst;
+
+fn images() -> Descriptor {
+    Descriptor::new([2, 4, 3], FIRST)
+}
+
+/// Buffers for a forward pass that fit, and one field after another that does not.
+fn forward(kernels: &Kernels) -> Forward {
+    let running = Running { counts_batches: true, ..Running::default() };
+    kernels.forward(&images().running(running)).unwrap()
+}
+
+const X: u64 = 4 * 2 * 4 * 3;
+const C: u64 = 4 * 4;
+
+struct Buffers([Buffer; 9]);
+
+impl Buffers {
+    fn new(noop: &Noop) -> Self {
+        Self([X, X, C, C, C, C, 4, 2 * C, 4096].map(|bytes| noop.buffer(bytes)))
+    }
+
+    fn bindings(&self) -> ForwardBindings<'_> {
+        let [x, y, gamma, beta, mean, variance, counter, saved, scratch] =
+            self.0.each_ref().map(|buffer| buffer.as_entire_buffer_binding());
+        ForwardBindings {
+            x,
+            y,
+            gamma: Some(gamma),
+            beta: Some(beta),
+            running: Some(RunningBindings { mean, variance }),
+            counter: Some(counter),
+            saved,
+            scratch: Some(scratch),
+        }
+    }
+}
+
+fn bind_error(change: impl for<'a> Fn(&mut ForwardBindings<'a>, &'a Buffers, &'a Noop), words: &[&str]) -> BindError {
+    let noop = Noop::new();
+    let (plan, buffers) = (forward(&noop.kernels), Buffers::new(&noop));
+    plan.bind(&buffers.bindings()).unwrap();
+    let mut bindings = buffers.bindings();
+    change(&mut bindings, &buffers, &noop);
+    let error = plan.bind(&bindings).unwrap_err();
+    noop.assert_silent();
+    says(&error, words);
+    error
+}
+
+#[test]
+fn missing() {
+    let error = bind_error(|to, _, _| to.gamma = None, &["gamma", "not given", "16 bytes"]);
+    assert_eq!(error, BindError::Missing { argument: "gamma", needs: C });
+    bind_error(|to, _, _| to.beta = None, &["beta", "not given"]);
+    bind_error(|to, _, _| to.running = None, &["running_mean", "not given"]);
+    bind_error(|to, _, _| to.counter = None, &["counter", "not given", "4 bytes"]);
+    let noop = Noop::new();
+    let plan = noop.kernels.forward(&Descriptor::new([1, 1, 1_000_000], FIRST)).unwrap();
+    let [x, y] = [0, 1].map(|_| noop.buffer(4_000_000));
+    let buffers = Buffers::new(&noop);
+    let large = ForwardBindings {
+        x: x.as_entire_buffer_binding(),
+        y: y.as_entire_buffer_binding(),
+        counter: None,
+        scratch: None,
+        ..buffers.bindings()
+    };
+    let error = plan.bind(&large).unwrap_err();
+    assert_eq!(error, BindError::Missing { argument: "scratch", needs: plan.scratch_bytes() });
+}
+
+#[test]
+fn unused() {
+    let noop = Noop::new();
+    let buffers = Buffers::new(&noop);
+    let plain = noop.kernels.forward(&images().affine(false, false).running(None)).unwrap();
+    let none = ForwardBindings { gamma: None, beta: None, running: None, counter: None, ..buffers.bindings() };
+    plain.bind(&none).unwrap();
+    let all = buffers.bindings();
+    for (bindings, name) in [
+        (ForwardBindings { gamma: all.gamma.clone(), ..none.clone() }, "gamma"),
+        (ForwardBindings { beta: all.beta.clone(), ..none.clone() }, "beta"),
+        (ForwardBindings { running: all.running.clone(), ..none.clone() }, "running_mean"),
+        (ForwardBindings { counter: all.counter.clone(), ..none.clone() }, "counter"),
+    ] {
+        let error = plain.bind(&bindings).unwrap_err();
+        assert_eq!(error, BindError::Unused { argument: name });
+        says(&error, &[name, "does not use"]);
+    }
+    let sums = Gradients { dx: false, dgamma: true, dbeta: false };
+    let backward: Backward = noop.kernels.backward(&images(), sums).unwrap();
+    let ForwardBindings { x, y, gamma, beta, saved, scratch, .. } = all;
+    let bindings = BackwardBindings { x: x.clone(), dy: x, gamma, saved, dx: None, dgamma: beta, dbeta: None, scratch };
+    backward.bind(&bindings).unwrap();
+    let error = backward.bind(&BackwardBindings { dx: Some(y), ..bindings }).unwrap_err();
+    assert_eq!(error, BindError::Unused { argument: "dx" });
+    noop.assert_silent();
+}
+
+fn sized(binding: BufferBinding<'_>, offset: u64, size: u64) -> BufferBinding<'_> {
+    BufferBinding { offset, size: BufferSize::new(size), ..binding }
+}
+
+#[test]
+fn size() {
+    // A buffer too small, a size too small, a size too large: all of them not x.
+    let error = bind_error(
+        |to, all, _| to.x = all.0[2].as_entire_buffer_binding(),
+        &["x is 16 bytes", "[2, 4, 3]", "f32", "needs 96"],
+    );
+    assert!(matches!(error, BindError::Size { argument: "x", has: C, needs: X, .. }));
+    bind_error(|to, all, _| to.y = sized(all.0[1].as_entire_buffer_binding(), 0, X - 4), &["y is 92 bytes", "96"]);
+    bind_error(|to, all, _| to.y = sized(all.0[8].as_entire_buffer_binding(), 0, X + 4), &["y is 100 bytes", "96"]);
+    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "needs 32"]);
+    bind_error(|to, all, _| to.gamma = Some(all.0[6].as_entire_buffer_binding()), &["gamma is 4 bytes", "needs 16"]);
+}
+
+#[test]
+fn range() {
+    let error = bind_error(
+        |to, all, _| to.x = sized(all.0[0].as_entire_buffer_binding(), 256, X),
+        &["x ends at byte 352", "buffer of 96"],
+    );
+    assert_eq!(error, BindError::Range { argument: "x", end: 256 + X, buffer: X });
+    bind_error(|to, all, _| to.x = BufferBinding { offset: 512, buffer: &all.0[0], size: None }, &["x", "96"]);
+    bind_error(|to, all, _| to.x = sized(all.0[0].as_entire_buffer_binding(), u64::MAX - 255, X), &["x", "96"]);
+}
+
+#[test]
+fn offset() {
+    let error = bind_error(
+        |to, all, _| to.y = sized(all.0[8].as_entire_buffer_binding(), 32, X),
+        &["y starts at byte 32", "multiple of 256"],
+    );
+    assert_eq!(error, BindError::Offset { argument: "y", offset: 32, alignment: 256 });
+}
+
+#[test]
+fn usage() {
+    let noop = Noop::new();
+    let (plan, buffers) = (forward(&noop.kernels), Buffers::new(&noop));
+    let vertices = noop.buffer_for(BufferUsages::VERTEX, X);
+    let error = plan.bind(&ForwardBindings { x: vertices.as_entire_buffer_binding(), ..buffers.bindings() });
+    let error = error.unwrap_err();
+    let (has, needs) = (BufferUsages::VERTEX, BufferUsages::STORAGE);
+    assert_eq!(error, BindError::Usage { argument: "x", has, needs });
+    says(&error, &["x", "VERTEX", "STORAGE"]);
+    noop.assert_silent();
+}
+
+#[test]
+fn overlap() {
+    let error = bind_error(|to, all, _| to.y = all.0[0].as_entire_buffer_binding(), &["x and y", "overlap", "written"]);
+    assert_eq!(error, BindError::Overlap { first: "x", second: "y" });
+    bind_error(|to, all, _| to.saved = sized(all.0[8].as_entire_buffer_binding(), 0, 2 * C), &["saved and scratch"]);
+    bind_error(
+        |to, all, _| {
+            to.gamma = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
+            to.beta = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
+            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 2 * C);
+            to.scratch = Some(sized(all.0[8].as_entire_buffer_binding(), 1024, 1024));
+        },
+        &["gamma and saved"],
+    );
+}
+
+/// Two that are only read may be one.
+#[test]
+fn reading_twice_is_no_overlap() {
+    let noop = Noop::new();
+    let plan: Inference = noop.kernels.inference(&images()).unwrap();
+    let [x, y, c] = [X, X, C].map(|bytes| noop.buffer(bytes));
+    let c = c.as_entire_buffer_binding();
+    let bound = plan.bind(&InferenceBindings {
+        x: x.as_entire_buffer_binding(),
+        y: y.as_entire_buffer_binding(),
+        gamma: Some(c.clone()),
+        beta: Some(c.clone()),
+        running: RunningBindings { mean: c.clone(), variance: c },
+    });
+    noop.run(|pass| bound.unwrap().record(pass));
+    noop.assert_silent();
+}
+
+/// Kernels for one buffer are compiled while binding; no device is known that takes the others and refuses
+/// those.
+#[test]
+fn plan_while_binding() {
+    let error = BindError::from(PlanError::NoGradient);
+    assert_eq!(error.to_string(), PlanError::NoGradient.to_string());
+}
+
+/// The same checks stand before a device that computes.
+#[test]
+fn on_real_devices_too() {
+    on_every_gpu(|gpu| {
+        let plan = gpu.kernels.inference(&images()).unwrap();
+        let small = gpu.empty(4).unwrap();
+        let small = small.as_entire_buffer_binding();
+        let error = plan.bind(&InferenceBindings {
+            x: small.clone(),
+            y: small.clone(),
+            gamma: None,
+            beta: None,
+            running: RunningBindings { mean: small.clone(), variance: small },
+        });
+        assert!(matches!(error.unwrap_err(), BindError::Size { argument: "x", has: 4, needs: X, .. }));
+    });
+}

@@ -1,0 +1,143 @@
+//! `BatchNorm`, the layer.
+
+use wgpu_batchnorm::recipe::Operation;
+use wgpu_batchnorm::verify::{Answer, Problem};
+use wgpu_batchnorm::wgpu::Buffer;
+use wgpu_batchnorm::{
+    BatchNorm, BindError, Descriptor, Error, Gpu, Gradients, Layout, Momentum, PlanError, Running, RunningVariance,
+};
+
+use crate::adapters::on_every_gpu;
+use crate::check::judge;
+
+fn read(gpu: &Gpu, buffer: &Buffer) -> Vec<f32> {
+    pollster::block_on(gpu.read(buffer)).unwrap()
+}
+
+fn batches(gpu: &Gpu, layer: &BatchNorm) -> Vec<u32> {
+    pollster::block_on(gpu.read(&layer.batches)).unwrap()
+}
+
+fn bytes(values: &[f32]) -> u64 {
+    4 * values.len() as u64
+}
+
+/// γ = 1, β = 0, running mean 0 and variance 1, no batch seen.
+#[test]
+fn starts_as_pytorch_does() {
+    on_every_gpu(|gpu| {
+        let layer = BatchNorm::new(&gpu.kernels, 5).unwrap();
+        assert_eq!(read(gpu, &layer.gamma), [1.0; 5]);
+        assert_eq!(read(gpu, &layer.beta), [0.0; 5]);
+        assert_eq!(read(gpu, &layer.running_mean), [0.0; 5]);
+        assert_eq!(read(gpu, &layer.running_variance), [1.0; 5]);
+        assert_eq!(batches(gpu, &layer), [0]);
+        let running = Running { counts_batches: true, ..Running::default() };
+        let descriptor = Descriptor::new([2, 5, 3], Layout::ChannelsFirst).epsilon(1e-5).running(running);
+        assert_eq!(layer.descriptor(&[2, 5, 3]), descriptor);
+        assert_eq!((running.momentum, running.variance), (Momentum::New(0.1), RunningVariance::Unbiased));
+    });
+}
+
+/// Three training steps on new data each, the last judged with the running statistics that the second
+/// left; inference in between changes nothing.
+#[test]
+fn trains_and_evaluates() {
+    on_every_gpu(|gpu| {
+        for (shape, layout) in [(vec![6, 4, 10], Layout::ChannelsFirst), (vec![6, 10, 4], Layout::ChannelsLast)] {
+            let layer = BatchNorm::new(&gpu.kernels, 4).unwrap().layout(layout).epsilon(1e-3);
+            let descriptor = layer.descriptor(&shape);
+            let problems = [1, 2, 3].map(|seed| Problem::random(descriptor.clone(), 2.0, 3.0, seed));
+            gpu.queue.write_buffer(&layer.gamma, 0, bytemuck::cast_slice(&problems[0].gamma));
+            gpu.queue.write_buffer(&layer.beta, 0, bytemuck::cast_slice(&problems[0].beta));
+            for (step, problem) in (1..).zip(&problems) {
+                let before = (read(gpu, &layer.running_mean), read(gpu, &layer.running_variance));
+                let problem = Problem {
+                    gamma: problems[0].gamma.clone(),
+                    beta: problems[0].beta.clone(),
+                    running_mean: before.0,
+                    running_variance: before.1,
+                    ..problem.clone()
+                };
+                train(gpu, &layer, &shape, &problem);
+                assert_eq!(batches(gpu, &layer), [step]);
+                evaluate(gpu, &layer, &shape, &problem);
+                assert_eq!(batches(gpu, &layer), [step]);
+            }
+        }
+    });
+}
+
+fn train(gpu: &Gpu, layer: &BatchNorm, shape: &[usize], problem: &Problem) {
+    let (x, dy) = (gpu.upload(&problem.x).unwrap(), gpu.upload(&problem.dy).unwrap());
+    let (y, dx) = (gpu.empty(bytes(&problem.x)).unwrap(), gpu.empty(bytes(&problem.x)).unwrap());
+    let [x, y, dy, dx_at] = [&x, &y, &dy, &dx].map(Buffer::as_entire_buffer_binding);
+    let y_buffer = y.buffer;
+    let training = layer.training(shape, x, y, dy, dx_at).unwrap();
+    gpu.run(|pass| training.forward.record(pass));
+    let saved = read(gpu, &training.saved);
+    let answer = Answer(vec![
+        ("y", read(gpu, y_buffer)),
+        ("saved", saved.clone()),
+        ("running_mean", read(gpu, &layer.running_mean)),
+        ("running_variance", read(gpu, &layer.running_variance)),
+    ]);
+    judge(&gpu.name(), problem, Operation::Forward, &answer);
+    gpu.run(|pass| training.backward.record(pass));
+    let answer = Answer(vec![
+        ("dx", read(gpu, &dx)),
+        ("dgamma", read(gpu, &training.dgamma)),
+        ("dbeta", read(gpu, &training.dbeta)),
+    ]);
+    judge(&gpu.name(), &Problem { saved, ..problem.clone() }, Operation::Backward(Gradients::ALL), &answer);
+}
+
+fn evaluate(gpu: &Gpu, layer: &BatchNorm, shape: &[usize], problem: &Problem) {
+    let state = || [&layer.running_mean, &layer.running_variance, &layer.gamma, &layer.beta].map(|b| read(gpu, b));
+    let before = state();
+    let [running_mean, running_variance, ..] = before.clone();
+    let problem = Problem { running_mean, running_variance, ..problem.clone() };
+    let (x, dy) = (gpu.upload(&problem.x).unwrap(), gpu.upload(&problem.dy).unwrap());
+    let (y, dx) = (gpu.empty(bytes(&problem.x)).unwrap(), gpu.empty(bytes(&problem.x)).unwrap());
+    let [x, y_at, dy, dx_at] = [&x, &y, &dy, &dx].map(Buffer::as_entire_buffer_binding);
+    let inference = layer.inference(shape, x, y_at).unwrap();
+    let backward = layer.frozen_backward(shape, dy, dx_at).unwrap();
+    gpu.run(|pass| {
+        inference.record(pass);
+        backward.record(pass);
+    });
+    judge(&gpu.name(), &problem, Operation::Inference, &Answer(vec![("y", read(gpu, &y))]));
+    let frozen = Operation::FrozenBackward(Gradients::DX);
+    judge(&gpu.name(), &problem, frozen, &Answer(vec![("dx", read(gpu, &dx))]));
+    assert_eq!(state(), before);
+}
+
+/// Five channels of data for a layer of four.
+#[test]
+fn refuses_other_channels() {
+    on_every_gpu(|gpu| {
+        let layer = BatchNorm::new(&gpu.kernels, 4).unwrap();
+        let buffers = [0; 4].map(|_| gpu.empty(4 * 2 * 5 * 3).unwrap());
+        let [x, y, dy, dx] = buffers.each_ref().map(Buffer::as_entire_buffer_binding);
+        let shape = [2, 5, 3];
+        let errors = [
+            layer.inference(&shape, x.clone(), y.clone()).err(),
+            layer.frozen_backward(&shape, dy.clone(), dx.clone()).err(),
+            layer.training(&shape, x, y, dy, dx).err(),
+        ];
+        for error in errors {
+            let is_gamma =
+                matches!(error, Some(Error::Bind(BindError::Size { argument: "gamma", has: 16, needs: 20, .. })));
+            assert!(is_gamma, "{error:?}");
+        }
+    });
+}
+
+#[test]
+fn refuses_to_have_no_channels_or_too_many() {
+    on_every_gpu(|gpu| {
+        assert_eq!(BatchNorm::new(&gpu.kernels, 0).err(), Some(PlanError::NoChannels));
+        let error = BatchNorm::new(&gpu.kernels, usize::MAX).err();
+        assert!(matches!(error, Some(PlanError::Limit { .. })), "{error:?}");
+    });
+}

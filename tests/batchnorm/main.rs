@@ -1,0 +1,25 @@
+//! The integration tests, by subject. Those that compute run on every adapter of the machine; without
+//! one the run fails and says what to install.
+
+mod adapters;
+mod bind_errors;
+mod check;
+mod families;
+mod fuzz;
+mod gpu_errors;
+mod iterations;
+mod layer;
+mod limits;
+mod negative;
+mod noop;
+mod numerics;
+mod permutations;
+mod plan_errors;
+mod recipes;
+mod recording;
+mod reference;
+mod sizes;
+mod stage;
+mod strategies;
+mod tint;
+mod tolerances;

@@ -1,0 +1,161 @@
+//! Data that breaks careless arithmetic.
+
+use wgpu_batchnorm::recipe::{Operation, Regime};
+use wgpu_batchnorm::shader::Tile;
+use wgpu_batchnorm::verify::{Placement, Problem};
+use wgpu_batchnorm::{
+    Choice, Descriptor, Gpu, Gradients, Kernels, Layout, Momentum, Running, RunningVariance, reference,
+};
+
+use crate::adapters::on_every_gpu;
+use crate::check::{OPERATIONS, check, problem};
+
+const SHAPES: [(&[usize], Layout); 5] = [
+    (&[8, 3, 10], Layout::ChannelsFirst),
+    (&[4, 3, 9, 9], Layout::ChannelsFirst),
+    (&[70, 8], Layout::ChannelsLast),
+    (&[5, 9, 7], Layout::ChannelsLast),
+    (&[2, 2, 4_099], Layout::ChannelsFirst),
+];
+
+/// The running statistics become the batch's own, so that they can be looked at.
+const OF_THE_BATCH: Running =
+    Running { momentum: Momentum::New(1.0), variance: RunningVariance::Biased, counts_batches: false };
+
+/// Every shape in every regime, but that the largest is too large to be resident.
+fn on_shapes(test: impl Fn(&Gpu, &Kernels, Descriptor) + Sync) {
+    let tile = Some(Tile { columns: 1, lanes: 64 });
+    on_every_gpu(|gpu| {
+        for (shape, layout) in SHAPES {
+            for (regime, parts) in [(Regime::Resident, None), (Regime::Split, Some(3))] {
+                let kernels = gpu.kernels.choosing(Choice { regime: Some(regime), tile, parts, ..Choice::default() });
+                let descriptor = Descriptor::new(shape, layout).running(OF_THE_BATCH);
+                if regime == Regime::Split || descriptor.values_per_channel() < 400 {
+                    test(gpu, &kernels, descriptor);
+                }
+            }
+        }
+    });
+}
+
+/// Random data, x changed by its index and channel.
+fn with_x(descriptor: Descriptor, value: impl Fn(usize, usize, f32) -> f32) -> Problem {
+    let mut problem = problem(descriptor);
+    let channels: Vec<usize> = reference::channels_of(&problem.descriptor).collect();
+    for (i, x) in problem.x.iter_mut().enumerate() {
+        *x = value(i, channels[i], *x);
+    }
+    problem.with_saved()
+}
+
+/// E[x²] − E[x]² in f32 would return anything from 0 to 10⁵ here.
+#[test]
+fn a_mean_of_a_million_costs_the_variance_nothing() {
+    on_shapes(|gpu, kernels, descriptor| {
+        let problem = Problem::random(descriptor, 1e6, 1.0, 3);
+        for operation in OPERATIONS {
+            check(gpu, kernels, &problem, operation, Placement::Separate);
+        }
+        let answer = check(gpu, kernels, &problem, Operation::Forward, Placement::Separate);
+        let batch = reference::forward(&problem.descriptor, &problem.x, None, None);
+        for (got, expected) in answer.get("running_variance").iter().zip(&batch.variance) {
+            approx::assert_relative_eq!(f64::from(*got), *expected, max_relative = 1e-4);
+        }
+    });
+}
+
+#[test]
+fn constant_channels_have_no_variance_and_become_beta() {
+    on_shapes(|gpu, kernels, descriptor| {
+        for constant in [0.0, 1.0, -1e6, 16_777_217.0, 1e-30, 0.1, 3e38] {
+            let problem = with_x(descriptor.clone(), |_, _, _| constant);
+            let answer = check(gpu, kernels, &problem, Operation::Forward, Placement::Separate);
+            assert!(answer.get("running_variance").iter().all(|variance| *variance == 0.0), "{constant}: {answer:?}");
+            assert!(answer.get("running_mean").iter().all(|mean| *mean == constant), "{constant}: {answer:?}");
+            let channels = reference::channels_of(&problem.descriptor);
+            for (y, c) in answer.get("y").iter().zip(channels) {
+                assert_eq!(*y, problem.beta[c], "{constant}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_outlier_among_tiny_values() {
+    on_shapes(|gpu, kernels, descriptor| {
+        let m = descriptor.values_per_channel();
+        for outlier in [1.0, 1e6, 1e18] {
+            // First, last and in between: wherever a kernel looks for a typical value.
+            for at in [0, m / 2, m - 1] {
+                let seen = std::cell::RefCell::new(vec![0; descriptor.channels()]);
+                let problem = with_x(descriptor.clone(), |_, c, x| {
+                    let mut seen = seen.borrow_mut();
+                    seen[c] += 1;
+                    if seen[c] == at + 1 { outlier } else { x * 1e-6 }
+                });
+                check(gpu, kernels, &problem, Operation::Forward, Placement::Separate);
+                check(gpu, kernels, &problem, Operation::Backward(Gradients::ALL), Placement::Separate);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_channel() {
+    on_shapes(|gpu, kernels, descriptor| {
+        let clean = problem(descriptor);
+        let channels: Vec<usize> = reference::channels_of(&clean.descriptor).collect();
+        let sick = 1;
+        let last = channels.iter().rposition(|c| *c == sick).unwrap();
+        for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for operation in OPERATIONS {
+                let mut problem = clean.clone();
+                problem.x[last] = poison;
+                problem.dy[last] = poison;
+                let run = |problem: &Problem| {
+                    pollster::block_on(problem.run(gpu, kernels, operation, Placement::Separate)).unwrap()
+                };
+                let (well, ill) = (run(&clean), run(&problem));
+                for ((name, well), (_, ill)) in well.0.iter().zip(&ill.0) {
+                    let mut spoilt = 0;
+                    for (i, (well, ill)) in well.iter().zip(ill).enumerate() {
+                        let c = if is_of_x(name) { channels[i] } else { i % clean.descriptor.channels() };
+                        if c == sick {
+                            spoilt += usize::from(!ill.is_finite());
+                        } else {
+                            assert_eq!(well.to_bits(), ill.to_bits(), "{operation} {name}[{i}], {poison} elsewhere");
+                        }
+                    }
+                    assert!(spoilt > 0, "{operation}: {poison} does not show in {name} of its own channel");
+                }
+            }
+        }
+    });
+}
+
+fn is_of_x(name: &str) -> bool {
+    name == "y" || name == "dx"
+}
+
+#[test]
+fn the_same_bits_every_time() {
+    on_shapes(|gpu, kernels, descriptor| {
+        let problem = problem(descriptor);
+        for operation in OPERATIONS {
+            let first = check(gpu, kernels, &problem, operation, Placement::Separate);
+            for placement in [Placement::Separate, Placement::OneBuffer, Placement::Separate] {
+                let again = check(gpu, kernels, &problem, operation, placement);
+                assert!(first.same_bits(&again), "{}: {operation} {placement:?}", gpu.name());
+            }
+        }
+    });
+}
+
+/// Values that a flushing adapter may take for zero are zero or themselves, no NaN among them.
+#[test]
+fn subnormal_values_are_harmless() {
+    on_shapes(|gpu, kernels, descriptor| {
+        let problem = with_x(descriptor, |_, _, x| x * 1e-40);
+        check(gpu, kernels, &problem, Operation::Forward, Placement::Separate);
+    });
+}

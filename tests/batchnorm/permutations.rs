@@ -1,0 +1,159 @@
+//! Every shader permutation through naga: parsed, validated with nothing but what WebGPU promises, and
+//! written for every backend.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use naga::back::{glsl, hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
+use wgpu_batchnorm::shader::{Access, Flag, Permutation, Tile};
+
+use crate::adapters::say;
+
+/// The workgroup shapes that recipes ask for under the default limits, by the built-in tunings: 256
+/// invocations at the most, powers of two both ways. `recipes::stay_within_what_is_validated` proves it.
+pub fn tiles() -> impl Iterator<Item = Tile> {
+    let powers = || (0..=8).map(|power| 1 << power);
+    powers().flat_map(move |columns| {
+        powers().map(move |lanes| Tile { columns, lanes }).filter(|tile| tile.invocations() <= 256)
+    })
+}
+
+/// A tile changes two constants of a text and nothing else, so every permutation is written in these few
+/// (one lane, one column, both; what CPUs and what GPUs get), and the fullest ones in all tiles.
+const TILES: [Tile; 4] = [
+    Tile { columns: 8, lanes: 1 },
+    Tile { columns: 1, lanes: 8 },
+    Tile { columns: 1, lanes: 256 },
+    Tile { columns: 32, lanes: 8 },
+];
+
+pub struct Checked {
+    module: Module,
+    info: ModuleInfo,
+}
+
+/// Parses and validates.
+pub fn validate(wgsl: &str) -> Result<Checked, String> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let info = validator.validate(&module).map_err(|error| error.emit_to_string(wgsl))?;
+    Ok(Checked { module, info })
+}
+
+impl Checked {
+    /// Writes SPIR-V, MSL, HLSL and GLSL ES 3.1.
+    fn write(&self) -> Result<(), String> {
+        let Self { module, info } = self;
+        let (stage, entry) = (ShaderStage::Compute, "main".to_owned());
+        let words = spv::write_vec(module, info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
+        let (metal, _) = msl::write_string(module, info, &msl::Options::default(), &msl::PipelineOptions::default())
+            .map_err(|e| format!("MSL: {e}"))?;
+        let mut direct = String::new();
+        let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());
+        hlsl::Writer::new(&mut direct, &options, &pipeline)
+            .write(module, info, None)
+            .map_err(|e| format!("HLSL: {e}"))?;
+        let mut open = String::new();
+        let (options, policies) = (glsl::Options::default(), naga::proc::BoundsCheckPolicies::default());
+        let pipeline = glsl::PipelineOptions { shader_stage: stage, entry_point: entry, multiview: None };
+        glsl::Writer::new(&mut open, module, info, &options, &pipeline, policies)
+            .and_then(|mut writer| writer.write())
+            .map_err(|e| format!("GLSL: {e}"))?;
+        let empty = words.is_empty() || [&metal, &direct, &open].into_iter().any(String::is_empty);
+        if empty { Err("a backend wrote nothing".to_owned()) } else { Ok(()) }
+    }
+
+    /// Compares what the library says of a permutation with what its text does.
+    fn agrees_with(&self, permutation: &Permutation) {
+        let Self { module, .. } = self;
+        let [entry] = &module.entry_points[..] else { panic!("{permutation:?}: not one entry point") };
+        assert_eq!(entry.workgroup_size, [permutation.tile.invocations(), 1, 1], "{permutation:?}");
+        let mut workgroup_bytes = 0;
+        let mut slots = permutation.slots();
+        for (_, global) in module.global_variables.iter() {
+            let (name, size) = (global.name.as_deref().unwrap(), module.types[global.ty].inner.size(module.to_ctx()));
+            let access = match global.space {
+                AddressSpace::WorkGroup => {
+                    workgroup_bytes += size;
+                    continue;
+                }
+                AddressSpace::Uniform => Access::Uniform,
+                AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Access::Write,
+                AddressSpace::Storage { .. } => Access::Read,
+                space => panic!("{permutation:?}: {name} is in {space:?}"),
+            };
+            let binding = global.binding.as_ref().unwrap();
+            assert_eq!(binding.group, 0, "{permutation:?}: {name}");
+            let at = slots.iter().position(|slot| slot.name == name);
+            let slot = slots.swap_remove(at.unwrap_or_else(|| panic!("{permutation:?}: no slot for {name}")));
+            assert_eq!((slot.binding, slot.access), (binding.binding, access), "{permutation:?}: {name}");
+        }
+        assert!(slots.is_empty(), "{permutation:?} has no {slots:?}");
+        assert_eq!(workgroup_bytes, permutation.workgroup_bytes(), "{permutation:?}");
+    }
+}
+
+/// Panics unless a permutation is fine throughout.
+fn check(permutation: &Permutation) {
+    let done = validate(&permutation.wgsl()).and_then(|checked| {
+        checked.write()?;
+        checked.agrees_with(permutation);
+        Ok(())
+    });
+    if let Err(error) = done {
+        panic!("{permutation:?}: {error}");
+    }
+}
+
+/// Does something with each of many, on as many threads as there are cores.
+pub fn on_all_cores<T: Sync>(all: &[T], each: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    each(one);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn all_are_valid_on_every_backend() {
+    let all: Vec<Permutation> = TILES.into_iter().flat_map(Permutation::all).collect();
+    on_all_cores(&all, check);
+    say(&format!("{} permutations through naga to SPIR-V, MSL, HLSL and GLSL", all.len()));
+}
+
+#[test]
+fn the_fullest_are_valid_in_every_tile() {
+    let size = |permutation: &Permutation| permutation.wgsl().len();
+    let most: Vec<usize> = {
+        let all = Permutation::all(TILES[0]);
+        let mut indices: Vec<usize> = (0..all.len()).collect();
+        // The longest text of each kernel, in each layout and width.
+        let family =
+            |i: &usize| (all[*i].kernel.name(), [Flag::Wide, Flag::ChannelsLast].map(|f| all[*i].flags.has(f)));
+        indices.sort_by_key(|i| (family(i), std::cmp::Reverse(size(&all[*i]))));
+        indices.dedup_by_key(|i| family(i));
+        indices
+    };
+    let all: Vec<Permutation> = tiles()
+        .flat_map(|tile| {
+            let of_tile = Permutation::all(tile);
+            most.iter().map(|i| of_tile[*i]).collect::<Vec<_>>()
+        })
+        .collect();
+    on_all_cores(&all, check);
+    say(&format!("{} permutations more, of {} tiles", all.len(), tiles().count()));
+}
+
+#[test]
+fn their_texts_differ() {
+    let all: Vec<Permutation> = TILES.into_iter().flat_map(Permutation::all).collect();
+    let texts: std::collections::HashSet<String> = all.iter().map(Permutation::wgsl).collect();
+    assert_eq!(texts.len(), all.len());
+}

@@ -1,0 +1,155 @@
+//! Every error of planning: its variant, and a message that names the argument, what it was and what it
+//! had to be.
+
+use wgpu_batchnorm::recipe::Regime;
+use wgpu_batchnorm::shader::Tile;
+use wgpu_batchnorm::wgpu::Limits;
+use wgpu_batchnorm::{Choice, Descriptor, Gradients, Layout, Momentum, PlanError, Running};
+
+use crate::check::says;
+use crate::noop::Noop;
+
+const FIRST: Layout = Layout::ChannelsFirst;
+
+fn images() -> Descriptor {
+    Descriptor::new([2, 4, 3], FIRST)
+}
+
+fn refused(descriptor: &Descriptor, words: &[&str]) -> PlanError {
+    let noop = Noop::new();
+    let errors = [
+        noop.kernels.inference(descriptor).err(),
+        noop.kernels.forward(descriptor).err(),
+        noop.kernels.backward(descriptor, Gradients::ALL).err(),
+        noop.kernels.frozen_backward(descriptor, Gradients::ALL).err(),
+    ];
+    noop.assert_silent();
+    let error = errors[0].clone().unwrap();
+    // By their text: a NaN is not equal to itself.
+    assert!(errors.iter().all(|other| format!("{other:?}") == format!("{:?}", Some(&error))), "{errors:?}");
+    says(&error, words);
+    error
+}
+
+#[test]
+fn rank() {
+    let error = refused(&Descriptor::new([7], FIRST), &["[7]", "1 axes", "at least 2"]);
+    assert_eq!(error, PlanError::Rank { shape: vec![7] });
+    refused(&Descriptor::new([], Layout::ChannelsLast), &["[]", "0 axes"]);
+}
+
+#[test]
+fn zero_size() {
+    let error = refused(&Descriptor::new([2, 4, 0, 3], FIRST), &["axis 2", "[2, 4, 0, 3]", "at least 1"]);
+    assert_eq!(error, PlanError::ZeroSize { shape: vec![2, 4, 0, 3], axis: 2 });
+    refused(&Descriptor::new([0, 4], FIRST), &["axis 0"]);
+    refused(&Descriptor::new([4, 0], Layout::ChannelsLast), &["axis 1"]);
+}
+
+#[test]
+fn too_many_values() {
+    let most = PlanError::MOST_VALUES.to_string();
+    for shape in [vec![1 << 16, 1 << 16], vec![usize::MAX, 2], vec![1, 1, 1 << 31], vec![usize::MAX; 5]] {
+        let error = refused(&Descriptor::new(shape.clone(), FIRST), &[&format!("{shape:?}"), &most]);
+        assert_eq!(error, PlanError::TooManyValues { shape });
+    }
+}
+
+#[test]
+fn epsilon() {
+    for epsilon in [0.0, -1e-5, f32::INFINITY, f32::NAN] {
+        let error = refused(&images().epsilon(epsilon), &["epsilon", &epsilon.to_string(), "positive", "1e-5"]);
+        assert!(matches!(error, PlanError::Epsilon { .. }));
+    }
+}
+
+#[test]
+fn momentum() {
+    let noop = Noop::new();
+    for momentum in [Momentum::New(-0.1), Momentum::New(1.5), Momentum::Old(1.5), Momentum::New(f32::NAN)] {
+        let descriptor = images().running(Running { momentum, ..Running::default() });
+        let error = noop.kernels.forward(&descriptor).unwrap_err();
+        assert!(matches!(error, PlanError::Momentum { .. }), "{error:?}");
+        says(&error, &["momentum", &momentum.weight_of_new().to_string(), "0 to 1"]);
+        // Inference moves nothing.
+        noop.kernels.inference(&descriptor).unwrap();
+    }
+    noop.assert_silent();
+}
+
+#[test]
+fn one_value() {
+    let noop = Noop::new();
+    let single = Descriptor::new([1, 4, 1], FIRST);
+    let expected = PlanError::OneValue { shape: vec![1, 4, 1] };
+    assert_eq!(noop.kernels.forward(&single).unwrap_err(), expected);
+    assert_eq!(noop.kernels.backward(&single, Gradients::ALL).unwrap_err(), expected);
+    says(&expected, &["[1, 4, 1]", "one value", "at least 2", "inference"]);
+    noop.kernels.inference(&single).unwrap();
+    noop.kernels.frozen_backward(&single, Gradients::ALL).unwrap();
+    noop.assert_silent();
+}
+
+#[test]
+fn no_gradient() {
+    let noop = Noop::new();
+    let none = Gradients { dx: false, dgamma: false, dbeta: false };
+    assert_eq!(noop.kernels.backward(&images(), none).unwrap_err(), PlanError::NoGradient);
+    assert_eq!(noop.kernels.frozen_backward(&images(), none).unwrap_err(), PlanError::NoGradient);
+    says(&PlanError::NoGradient, &["dx", "dgamma", "dbeta"]);
+    noop.assert_silent();
+}
+
+#[test]
+fn limits() {
+    // 128 MiB are one binding's limit by default.
+    let error = refused(
+        &Descriptor::new([1, 1, 40_000_000], FIRST),
+        &["x", "160000000", "max_storage_buffer_binding_size", "134217728"],
+    );
+    assert!(matches!(error, PlanError::Limit { what: "x", needs: 160_000_000, has: 134_217_728, .. }));
+    let noop = Noop::with(Limits { max_storage_buffers_per_shader_stage: 4, ..Limits::default() });
+    let error = noop.kernels.backward(&images(), Gradients::ALL).unwrap_err();
+    says(&error, &["backward", "max_storage_buffers_per_shader_stage", "4"]);
+    noop.assert_silent();
+    let noop = Noop::with(Limits { max_compute_workgroups_per_dimension: 3, ..Limits::default() });
+    let error = noop.kernels.forward(&Descriptor::new([2, 5_000, 3], FIRST)).unwrap_err();
+    says(&error, &["grid", "max_compute_workgroups_per_dimension", "3"]);
+    noop.assert_silent();
+}
+
+#[test]
+fn choices() {
+    let noop = Noop::new();
+    let tile = |columns, lanes| Choice { tile: Some(Tile { columns, lanes }), ..Choice::default() };
+    let refusals = [
+        (Choice { wide: Some(true), ..Choice::default() }, ["wide", "3 values", "multiple of 4"]),
+        (tile(1, 3), ["tile", "lanes", "power of two"]),
+        (tile(0, 4), ["tile", "columns", "at least 1"]),
+        (tile(1, 512), ["tile", "invocations", "max_compute_invocations_per_workgroup"]),
+        (tile(1 << 20, 1 << 20), ["tile", "invocations", "max_compute_invocations_per_workgroup"]),
+        (
+            Choice { regime: Some(Regime::Split), parts: Some(99), ..Choice::default() },
+            ["parts", "6 elements", "6 parts"],
+        ),
+    ];
+    for (choice, words) in refusals {
+        let error = noop.kernels.choosing(choice).forward(&images()).unwrap_err();
+        assert!(matches!(error, PlanError::Choice { .. }), "{error:?}");
+        says(&error, &words);
+    }
+    let resident = Choice { regime: Some(Regime::Resident), ..Choice::default() };
+    let error = noop.kernels.choosing(resident).forward(&Descriptor::new([1, 1, 1_000_000], FIRST)).unwrap_err();
+    says(&error, &["regime", "250000 elements", "registers"]);
+    noop.assert_silent();
+}
+
+/// A device that takes no kernel of ours: it allows no uniform buffer.
+#[test]
+fn pipeline() {
+    let noop = Noop::with(Limits { max_uniform_buffers_per_shader_stage: 0, ..Limits::default() });
+    let error = noop.kernels.inference(&images()).unwrap_err();
+    assert!(matches!(error, PlanError::Pipeline { .. }), "{error:?}");
+    says(&error, &["inference", "report", "uniform"]);
+    noop.assert_silent();
+}

@@ -1,0 +1,278 @@
+//! Recipes, without a GPU: whatever the shape, the device, the tuning and the choices, every element is
+//! handled exactly once, limits are kept, and no invocation loops for long.
+
+use proptest::prelude::*;
+use wgpu_batchnorm::recipe::{Capabilities, Choice, Dispatch, Operation, Recipe, Regime};
+use wgpu_batchnorm::shader::{Access, Flag, Kernel, Permutation, Tile};
+use wgpu_batchnorm::tuning::{AdapterKind, Tuning};
+use wgpu_batchnorm::{Descriptor, Layout, Momentum, PlanError, Running, reference};
+
+use crate::check::OPERATIONS;
+use crate::permutations::tiles;
+use crate::strategies::{HUGE, KINDS, capabilities, choices, descriptors, kinds, operations, tunings};
+
+/// Mesa 22.3's software driver silently ends an invocation after 65,535 iterations; this is half.
+const MOST_ITERATIONS: u64 = 32_000;
+
+fn recipe(
+    shape: &[usize],
+    layout: Layout,
+    operation: Operation,
+    capabilities: &Capabilities,
+    choice: &Choice,
+) -> Result<Recipe, PlanError> {
+    let descriptor = Descriptor::new(shape, layout);
+    Recipe::new(&descriptor, operation, capabilities, &Tuning::of(capabilities.kind), choice)
+}
+
+/// Whether every invocation of a dispatch goes over x (else it only adds up what the first dispatch left).
+fn streams(dispatch: &Dispatch) -> bool {
+    let Permutation { kernel, flags, .. } = dispatch.permutation;
+    kernel != Kernel::BackwardApply || flags.has(Flag::Dx)
+}
+
+/// Follows every invocation: each element once, in its own channel, parts even.
+fn assert_covers(descriptor: &Descriptor, recipe: &Recipe) {
+    let width = if recipe.wide { 4 } else { 1 };
+    let channels: Vec<usize> = reference::channels_of(descriptor).collect();
+    for dispatch in &recipe.dispatches {
+        let [columns, rows] = dispatch.grid;
+        let mut visits = vec![0; channels.len() / width];
+        let most = recipe.iterations(dispatch);
+        for workgroup in 0..columns * rows {
+            for local in 0..recipe.tile.invocations() {
+                let iterations = recipe.walk(dispatch, workgroup, local, |element| {
+                    let (address, unit) = (element.address as usize, element.unit as usize);
+                    visits[address] += 1;
+                    let of_unit = if recipe.channels_last { unit * width } else { unit };
+                    assert_eq!(channels[address * width], of_unit, "{descriptor:?} {recipe:#?}: {element:?}");
+                    assert!(element.part < recipe.parts, "{descriptor:?} {recipe:#?}: {element:?}");
+                });
+                assert!(iterations <= most, "{descriptor:?} {recipe:#?}: {iterations} iterations");
+            }
+        }
+        let times = u32::from(streams(dispatch));
+        assert!(visits.iter().all(|visits| *visits == times), "{descriptor:?} {recipe:#?}: {visits:?}");
+    }
+}
+
+fn assert_keeps_limits(recipe: &Recipe, capabilities: &Capabilities) {
+    for dispatch in &recipe.dispatches {
+        let Dispatch { permutation, grid } = dispatch;
+        assert!(grid.iter().all(|n| (1..=capabilities.workgroups).contains(n)), "{recipe:#?}");
+        assert!(permutation.tile.invocations() <= capabilities.invocations, "{recipe:#?}");
+        assert!(permutation.workgroup_bytes() <= capabilities.workgroup_bytes, "{recipe:#?}");
+        let storage = permutation.slots().iter().filter(|slot| slot.access != Access::Uniform).count();
+        assert!(storage as u32 <= capabilities.storage_buffers, "{recipe:#?}");
+        assert!(recipe.iterations(dispatch) <= MOST_ITERATIONS, "{recipe:#?}");
+        assert!(Permutation::all(permutation.tile).contains(permutation), "{recipe:#?}");
+        assert!(permutation.tile.lanes.is_power_of_two(), "{recipe:#?}");
+    }
+    assert!(recipe.scratch_bytes <= capabilities.binding_bytes, "{recipe:#?}");
+}
+
+/// The bytes that a recipe states, from the definitions: N for each pass over a tensor of x's size.
+fn assert_traffic(descriptor: &Descriptor, recipe: &Recipe) {
+    let bytes: u64 = descriptor.shape().iter().map(|&n| n as u64).product::<u64>() * 4;
+    let channel = 4 * descriptor.channels() as u64;
+    let passes = |bytes_moved: u64| (bytes_moved - recipe.scratch_bytes) / bytes;
+    let split = recipe.regime == Regime::Split;
+    let (reads, writes) = match recipe.operation {
+        Operation::Inference => (1, 1),
+        Operation::Forward => (if split { 2 } else { 1 }, 1),
+        Operation::Backward(wanted) => (if split && wanted.dx { 4 } else { 2 }, u64::from(wanted.dx)),
+        Operation::FrozenBackward(wanted) => {
+            (if recipe.regime == Regime::Elementwise { 1 } else { 2 }, u64::from(wanted.dx))
+        }
+    };
+    // Small shapes have more bytes of channels than of x.
+    if bytes > 8 * channel {
+        assert_eq!((passes(recipe.bytes_read), passes(recipe.bytes_written)), (reads, writes), "{recipe:#?}");
+    }
+    // Two V for every part of every unit.
+    let per_unit = if recipe.wide && !recipe.channels_last { 4 } else { 1 };
+    let scratch = if split { 2 * channel * per_unit * u64::from(recipe.parts) } else { 0 };
+    assert_eq!(recipe.scratch_bytes, scratch, "{recipe:#?}");
+    assert_eq!(recipe.saved_bytes, if recipe.operation == Operation::Forward { 2 * channel } else { 0 });
+    assert_eq!(recipe.dispatches.len(), if split { 2 } else { 1 });
+}
+
+fn assert_right(descriptor: &Descriptor, recipe: &Recipe, capabilities: &Capabilities) {
+    assert_keeps_limits(recipe, capabilities);
+    assert_traffic(descriptor, recipe);
+    assert_covers(descriptor, recipe);
+}
+
+#[test]
+fn every_small_shape_is_covered_once() {
+    for kind in KINDS {
+        let capabilities = Capabilities::webgpu_default(kind);
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            for (outer, channels, inner) in
+                (1..=6).flat_map(|o| (1..=9).flat_map(move |c| (1..=18).map(move |i| (o, c, i))))
+            {
+                let shape = match layout {
+                    Layout::ChannelsFirst => [outer, channels, inner],
+                    Layout::ChannelsLast => [outer, inner, channels],
+                };
+                let descriptor = Descriptor::new(shape, layout);
+                for operation in OPERATIONS {
+                    match recipe(&shape, layout, operation, &capabilities, &Choice::default()) {
+                        Ok(recipe) => assert_right(&descriptor, &recipe, &capabilities),
+                        Err(error) => {
+                            assert!(matches!(error, PlanError::OneValue { .. }) && outer * inner == 1, "{error}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// By rule, on any device: a recipe that is right, or an error that is no fault of a choice.
+    #[test]
+    fn are_right_on_any_device(
+        descriptor in descriptors(), operation in operations(), capabilities in capabilities(), tuning in tunings(),
+    ) {
+        match Recipe::new(&descriptor, operation, &capabilities, &tuning, &Choice::default()) {
+            Ok(recipe) => assert_right(&descriptor, &recipe, &capabilities),
+            Err(PlanError::OneValue { .. }) => prop_assert!(descriptor.values_per_channel() == 1),
+            Err(PlanError::Limit { needs, has, .. }) => prop_assert!(needs > has),
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+
+    /// By hand: followed to the letter, or refused.
+    #[test]
+    fn follow_choices(
+        descriptor in descriptors(), operation in operations(), choice in choices(), kind in kinds(),
+    ) {
+        let capabilities = Capabilities::webgpu_default(kind);
+        match Recipe::new(&descriptor, operation, &capabilities, &Tuning::of(kind), &choice) {
+            Ok(recipe) => {
+                assert_right(&descriptor, &recipe, &capabilities);
+                prop_assert!(choice.wide.is_none_or(|wide| wide == recipe.wide));
+                prop_assert!(choice.tile.is_none_or(|tile| tile == recipe.tile));
+                prop_assert!(choice.order.is_none_or(|order| order == recipe.order));
+                let whole = recipe.regime == Regime::Resident;
+                prop_assert!(whole || choice.parts.is_none_or(|parts| recipe.parts <= parts));
+                if let (Some(regime), false) = (choice.regime, recipe.regime == Regime::Elementwise) {
+                    let followed = regime == recipe.regime || regime == Regime::Elementwise;
+                    prop_assert!(followed, "{regime} became {}", recipe.regime);
+                }
+            }
+            Err(PlanError::OneValue { .. } | PlanError::Choice { .. } | PlanError::Limit { .. }) => {}
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+
+    /// What a device with the default limits is ever asked to compile has been through naga.
+    #[test]
+    fn stay_within_what_is_validated(descriptor in descriptors(), operation in operations(), kind in kinds()) {
+        let capabilities = Capabilities::webgpu_default(kind);
+        let known: Vec<Tile> = tiles().collect();
+        if let Ok(recipe) = Recipe::new(&descriptor, operation, &capabilities, &Tuning::of(kind), &Choice::default()) {
+            prop_assert!(known.contains(&recipe.tile), "{}", recipe.tile);
+            for Dispatch { permutation, .. } in &recipe.dispatches {
+                prop_assert!(Permutation::all(recipe.tile).contains(permutation));
+                prop_assert!(Permutation::all(recipe.tile).contains(&permutation.for_one_buffer()));
+            }
+        }
+    }
+
+    /// Any numbers for a shape, any at all: an answer, never a panic.
+    #[test]
+    fn never_panic(
+        shape in prop::collection::vec(prop_oneof![0..4usize, any::<usize>(), Just(1 << 16)], 0..6),
+        last in any::<bool>(), epsilon in any::<f32>(), momentum in any::<f32>(),
+        operation in operations(), capabilities in capabilities(), tuning in tunings(), choice in choices(),
+    ) {
+        let layout = if last { Layout::ChannelsLast } else { Layout::ChannelsFirst };
+        let running = Running { momentum: Momentum::New(momentum), ..Running::default() };
+        let descriptor = Descriptor::new(shape, layout).epsilon(epsilon).running(running);
+        if let Ok(recipe) = Recipe::new(&descriptor, operation, &capabilities, &tuning, &choice) {
+            assert_keeps_limits(&recipe, &capabilities);
+            prop_assert!(!recipe.to_string().is_empty());
+        }
+    }
+}
+
+/// Shapes with very long channels or very many, up to the most values that a plan takes.
+const EXTREME: [(&[usize], Layout); 14] = [
+    (&[1, 1, 500_000_000], Layout::ChannelsFirst),
+    (&[1, 1, 499_999_993], Layout::ChannelsFirst),
+    (&[1 << 29, 1], Layout::ChannelsFirst),
+    (&[1 << 29, 2], Layout::ChannelsLast),
+    (&[300_000_007, 7], Layout::ChannelsLast),
+    (&[1, 65_539, 1], Layout::ChannelsFirst),
+    (&[65_539, 3], Layout::ChannelsFirst),
+    (&[2, 65_539, 16_001], Layout::ChannelsFirst),
+    (&[2, 3, 1 << 28], Layout::ChannelsFirst),
+    (&[500_000_000, 1, 4], Layout::ChannelsFirst),
+    (&[2, (1 << 30) - 1], Layout::ChannelsFirst),
+    (&[2, (1 << 30) - 1], Layout::ChannelsLast),
+    (&[1, 1, (1 << 31) - 1], Layout::ChannelsFirst),
+    (&[(1 << 31) - 1, 1], Layout::ChannelsLast),
+];
+
+/// Follows the first and the last invocations of the first, the last and a middle workgroup.
+fn assert_loops_end(recipe: &Recipe, values: u64) {
+    let width = if recipe.wide { 4 } else { 1 };
+    for dispatch in &recipe.dispatches {
+        let most = recipe.iterations(dispatch);
+        assert!(most <= MOST_ITERATIONS, "{recipe:#?}: {most} iterations");
+        let workgroups = dispatch.grid[0] * dispatch.grid[1];
+        let last = recipe.tile.invocations() - 1;
+        for workgroup in [0, 1, workgroups / 2, workgroups.saturating_sub(2), workgroups - 1] {
+            for local in [0, last / 2, last] {
+                let iterations = recipe.walk(dispatch, workgroup, local, |element| {
+                    assert!(u64::from(element.address) < values / width, "{recipe:#?}: {element:?}");
+                });
+                assert!(iterations <= most, "{recipe:#?}: {iterations} iterations");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_invocation_loops_for_long_on_extreme_shapes() {
+    // The last would loop for ever, if it were let.
+    let tunings = [Tuning::GPU, Tuning::CPU, Tuning { iterations: u32::MAX, workgroups: 1, ..Tuning::CPU }];
+    for ((shape, layout), tuning) in EXTREME.into_iter().flat_map(|shape| tunings.map(|tuning| (shape, tuning))) {
+        let descriptor = Descriptor::new(shape, layout);
+        let values = shape.iter().map(|&n| n as u64).product();
+        for operation in OPERATIONS {
+            for invocations in [8, 256, 1024] {
+                let capabilities = Capabilities { invocations, ..HUGE };
+                let recipe = Recipe::new(&descriptor, operation, &capabilities, &tuning, &Choice::default());
+                match recipe {
+                    Ok(recipe) => assert_loops_end(&recipe, values),
+                    Err(error) => {
+                        assert!(matches!(error, PlanError::OneValue { .. }), "{shape:?} {operation}: {error}")
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The elements of all invocations together are as many as x has, where x is too large to follow each.
+#[test]
+fn parts_are_even_where_they_can_be() {
+    let capabilities = Capabilities::webgpu_default(AdapterKind::Gpu);
+    let recipe =
+        recipe(&[1, 1, 24_000_000], Layout::ChannelsFirst, Operation::Forward, &capabilities, &Choice::default())
+            .unwrap();
+    let mut lengths = vec![0_u64; recipe.parts as usize];
+    for workgroup in 0..recipe.dispatches[0].grid[0] {
+        for local in 0..recipe.tile.invocations() {
+            recipe.walk(&recipe.dispatches[0], workgroup, local, |element| lengths[element.part as usize] += 1);
+        }
+    }
+    let (last, full) = lengths.split_last().unwrap();
+    assert!(full.iter().all(|length| *length == full[0]), "{lengths:?}");
+    assert!((1..=full[0]).contains(last), "{lengths:?}");
+}

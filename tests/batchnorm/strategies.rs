@@ -1,0 +1,101 @@
+//! Random shapes, devices, tunings and choices for property tests of recipes.
+
+use proptest::prelude::*;
+use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Regime};
+use wgpu_batchnorm::shader::Tile;
+use wgpu_batchnorm::tuning::{AdapterKind, Order, Tuning};
+use wgpu_batchnorm::{Descriptor, Layout, Momentum, Running, RunningVariance};
+
+use crate::check::gradients;
+
+pub const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
+
+/// A device with nothing in the way.
+pub const HUGE: Capabilities = Capabilities {
+    kind: AdapterKind::Gpu,
+    invocations: 1024,
+    workgroup_bytes: 1 << 20,
+    workgroups: u32::MAX,
+    binding_bytes: u64::MAX,
+    storage_buffers: 64,
+};
+
+fn shapes() -> impl Strategy<Value = (Vec<usize>, Layout)> {
+    let axis = prop_oneof![4 => 1..9usize, 3 => 1..40usize, 1 => Just(64), 1 => 1..700usize];
+    let shape =
+        prop::collection::vec(axis, 2..6).prop_filter("small", |shape| shape.iter().product::<usize>() <= 60_000);
+    (shape, prop_oneof![Just(Layout::ChannelsFirst), Just(Layout::ChannelsLast)])
+}
+
+pub fn descriptors() -> impl Strategy<Value = Descriptor> {
+    let running = prop::option::of((any::<bool>(), any::<bool>()).prop_map(|(unbiased, counts_batches)| Running {
+        momentum: Momentum::Old(0.9),
+        variance: if unbiased { RunningVariance::Unbiased } else { RunningVariance::Biased },
+        counts_batches,
+    }));
+    (shapes(), any::<(bool, bool)>(), running).prop_map(|((shape, layout), (gamma, beta), running)| {
+        Descriptor::new(shape, layout).affine(gamma, beta).running(running)
+    })
+}
+
+pub fn operations() -> impl Strategy<Value = Operation> {
+    let wanted = prop::sample::select(gradients());
+    prop_oneof![
+        Just(Operation::Inference),
+        Just(Operation::Forward),
+        wanted.clone().prop_map(Operation::Backward),
+        wanted.prop_map(Operation::FrozenBackward),
+    ]
+}
+
+pub fn kinds() -> impl Strategy<Value = AdapterKind> {
+    prop::sample::select(&KINDS[..])
+}
+
+pub fn capabilities() -> impl Strategy<Value = Capabilities> {
+    let any = (
+        kinds(),
+        prop_oneof![1..9u32, 1..1025u32, any::<u32>()],
+        prop_oneof![0..500u32, 0..65_537u32],
+        prop_oneof![1..20u32, Just(65_535), any::<u32>()],
+        prop_oneof![0..100_000u64, any::<u64>()],
+        0..12u32,
+    )
+        .prop_map(|(kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers)| {
+            Capabilities { kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers }
+        });
+    prop_oneof![kinds().prop_map(Capabilities::webgpu_default), Just(HUGE), any]
+}
+
+fn orders() -> impl Strategy<Value = Order> {
+    prop_oneof![Just(Order::Interleaved), Just(Order::Blocked)]
+}
+
+/// The built-in ones and any numbers at all.
+pub fn tunings() -> impl Strategy<Value = Tuning> {
+    let number = || prop_oneof![0..5u32, (0..10u32).prop_map(|power| 1 << power), 0..2000u32, any::<u32>()];
+    let any = (orders(), number(), [number(), number()], [number(), number()], number(), number(), number()).prop_map(
+        |(order, lanes, resident, columns, workgroups, resident_groups, iterations)| Tuning {
+            order,
+            lanes,
+            resident,
+            columns,
+            workgroups,
+            resident_groups,
+            iterations,
+        },
+    );
+    prop_oneof![kinds().prop_map(Tuning::of), any]
+}
+
+pub fn choices() -> impl Strategy<Value = Choice> {
+    let number = || prop_oneof![(0..11u32).prop_map(|power| 1 << power), 0..40u32, any::<u32>()];
+    (
+        prop::option::of(prop_oneof![Just(Regime::Resident), Just(Regime::Split), Just(Regime::Elementwise)]),
+        prop::option::of(any::<bool>()),
+        prop::option::of((number(), number()).prop_map(|(columns, lanes)| Tile { columns, lanes })),
+        prop::option::of(orders()),
+        prop::option::of(number()),
+    )
+        .prop_map(|(regime, wide, tile, order, parts)| Choice { regime, wide, tile, order, parts })
+}

@@ -1,0 +1,39 @@
+//! Every shader permutation through tint, the WGSL compiler of Chrome, where it is installed.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use wgpu_batchnorm::shader::{Permutation, Tile};
+
+use crate::adapters::say;
+use crate::permutations::on_all_cores;
+
+/// Tint parses, validates and writes the text again; one that is not WGSL ends with a message.
+fn accepts(file: &Path) -> Result<(), String> {
+    let output = Command::new("tint").args(["--format", "wgsl"]).arg(file).output().map_err(|e| e.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+#[test]
+fn accepts_all() {
+    if Command::new("tint").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        say("tint is not on PATH: permutations not checked with it");
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("batchnorm-tint-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let all: Vec<(usize, Permutation)> =
+        Permutation::all(Tile { columns: 8, lanes: 8 }).into_iter().enumerate().collect();
+    on_all_cores(&all, |(number, permutation)| {
+        let file = folder.join(format!("{number}.wgsl"));
+        std::fs::write(&file, permutation.wgsl()).unwrap();
+        if let Err(message) = accepts(&file) {
+            panic!("{permutation:?}: {message}");
+        }
+    });
+    let broken = folder.join("broken.wgsl");
+    std::fs::write(&broken, all[0].1.wgsl().replacen("fn main", "fn main main", 1)).unwrap();
+    assert!(accepts(&broken).is_err(), "tint accepts anything");
+    std::fs::remove_dir_all(&folder).unwrap();
+    say(&format!("{} permutations through tint", all.len()));
+}
