@@ -3,7 +3,8 @@
 //   dx = gamma / sqrt(variance + epsilon) * dy.
 //
 // A workgroup owns one part of its units, an invocation one lane of it; sums are taken over CHUNK
-// elements, over BLOCK of those, over the lane, then over the lanes, so that rounding stays small. Reads x and dy once, writes two V a part.
+// elements, over BLOCK of those, over the lane, then over the lanes, so that rounding stays small.
+// Reads x and dy once, writes two V a part.
 
 #import element
 #import walk

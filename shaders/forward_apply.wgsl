@@ -35,10 +35,10 @@ fn main(
     let statistics = fold(merge_lanes(local, moments));
     if !at.inside { return; }
 
-    let mean = pivot(at.unit) + statistics.mean;
+    let centre = pivot(at.unit);
     if at.part == 0u && at.lane == 0u {
-        leave(at.unit, mean, statistics.variance);
+        leave(at.unit, centre + statistics.mean, statistics.variance);
     }
     let scale = scale_of(at.unit) * inverse_deviation(statistics.variance);
-    normalize(at, mean, scale, shift_of(at.unit));
+    normalize(at, centre, statistics.mean, scale, shift_of(at.unit));
 }

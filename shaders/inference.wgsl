@@ -30,8 +30,8 @@ fn main(
 
     let scale = scale_of(at.unit) * inverse_deviation(running_variance[at.unit]);
 #if gradient
-    normalize(at, CHANNEL_ZERO, scale, CHANNEL_ZERO);
+    normalize(at, CHANNEL_ZERO, CHANNEL_ZERO, scale, CHANNEL_ZERO);
 #else
-    normalize(at, running_mean[at.unit], scale, shift_of(at.unit));
+    normalize(at, running_mean[at.unit], CHANNEL_ZERO, scale, shift_of(at.unit));
 #endif
 }

@@ -2,6 +2,7 @@
 
 use wgpu::{BufferBinding, BufferUsages};
 
+use crate::buffer;
 use crate::descriptor::Descriptor;
 use crate::error::BindError;
 use crate::kernels::Pipeline;
@@ -22,7 +23,7 @@ pub(crate) struct Argument<'a> {
 impl<'a> Argument<'a> {
     /// Checks one argument on its own. Scratch may be given where none is used.
     pub fn check(&self, used: bool, alignment: u64, descriptor: &Descriptor) -> Result<(), BindError> {
-        let (argument, needs) = (self.name, self.needs);
+        let Self { name: argument, needs, .. } = *self;
         let Some(binding) = &self.binding else {
             return if used { Err(BindError::Missing { argument, needs }) } else { Ok(()) };
         };
@@ -37,13 +38,14 @@ impl<'a> Argument<'a> {
             return Err(BindError::Range { argument, end, buffer });
         }
         // A size given says how large the tensor is; scratch is no tensor.
-        let fits = match size {
-            Some(size) if argument != "scratch" => size == needs,
-            _ => size.unwrap_or(rest) >= needs,
-        };
-        if !fits {
-            let what = format!("shape {:?} ({:?}) of f32", descriptor.shape, descriptor.layout);
-            return Err(BindError::Size { argument, has: size.unwrap_or(rest), needs, what });
+        let exactly = size.is_some() && argument != "scratch";
+        let has = size.unwrap_or(rest);
+        if has < needs || (exactly && has != needs) {
+            let what = match argument {
+                "counter" => "a count in one u32".to_owned(),
+                _ => format!("shape {:?} ({:?}) of f32", descriptor.shape, descriptor.layout),
+            };
+            return Err(BindError::Size { argument, has, needs, exactly, what });
         }
         if offset % alignment != 0 {
             return Err(BindError::Offset { argument, offset, alignment });
@@ -57,17 +59,18 @@ impl<'a> Argument<'a> {
 
     /// The buffer and the bytes of it that kernels see.
     fn range(&self) -> Option<(&'a wgpu::Buffer, std::ops::Range<u64>)> {
-        let binding = self.binding.as_ref()?;
+        let binding = self.binding.as_ref().filter(|_| self.needs > 0)?;
         Some((binding.buffer, binding.offset..binding.offset + self.needs))
     }
 }
 
-/// No byte may be written by one argument and touched by another.
-pub(crate) fn check_overlaps(arguments: &[Argument<'_>]) -> Result<(), BindError> {
+/// No byte may be written by one argument and touched by another. Where `all_writable`, every binding is
+/// declared so, and WebGPU lets no two of those overlap even if neither is written.
+pub(crate) fn check_overlaps(arguments: &[Argument<'_>], all_writable: bool) -> Result<(), BindError> {
     for (i, first) in arguments.iter().enumerate() {
         for second in &arguments[i + 1..] {
             let (Some((one, a)), Some((other, b))) = (first.range(), second.range()) else { continue };
-            let writes = first.access == Access::Write || second.access == Access::Write;
+            let writes = all_writable || first.access == Access::Write || second.access == Access::Write;
             if writes && one == other && a.start < b.end && b.start < a.end {
                 return Err(BindError::Overlap { first: first.name, second: second.name });
             }
@@ -96,7 +99,7 @@ pub(crate) fn group(
     pipeline: &Pipeline,
     params: &wgpu::Buffer,
     arguments: &[Argument<'_>],
-) -> wgpu::BindGroup {
+) -> Result<wgpu::BindGroup, BindError> {
     let entry = |slot: &Slot| {
         let resource = match slot.access {
             Access::Uniform => params.as_entire_buffer_binding(),
@@ -109,9 +112,7 @@ pub(crate) fn group(
         Some(wgpu::BindGroupEntry { binding: slot.binding, resource: wgpu::BindingResource::Buffer(resource) })
     };
     let entries: Vec<_> = pipeline.slots.iter().filter_map(entry).collect();
-    device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some("batchnorm"),
-        layout: &pipeline.layout,
-        entries: &entries,
-    })
+    let descriptor =
+        wgpu::BindGroupDescriptor { label: Some("batchnorm"), layout: &pipeline.layout, entries: &entries };
+    buffer::catching(device, || device.create_bind_group(&descriptor)).map_err(|message| BindError::Refused { message })
 }

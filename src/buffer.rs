@@ -1,11 +1,7 @@
 //! Buffers of the library's own, made without a queue, and without wgpu's error handler being the
 //! messenger if there is no room.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
-use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, ErrorFilter};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device};
 
 /// A buffer of this many bytes, rounded up to what copies need; wgpu clears it.
 pub(crate) fn empty(device: &Device, label: &str, usage: BufferUsages, bytes: u64) -> Result<Buffer, String> {
@@ -24,13 +20,14 @@ pub(crate) fn filled(device: &Device, label: &str, usage: BufferUsages, contents
 }
 
 fn create(device: &Device, descriptor: &BufferDescriptor<'_>) -> Result<Buffer, String> {
-    let size = descriptor.size.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
+    let size = descriptor.size.checked_next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT).unwrap_or(u64::MAX);
     catching(device, || device.create_buffer(&BufferDescriptor { size, ..descriptor.clone() }))
 }
 
-/// What `work` returns, or what wgpu had to complain of meanwhile. A browser answers later: there the
-/// complaint reaches the device's own error handler instead.
+/// What `work` returns, or what wgpu had to complain of meanwhile.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn catching<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, String> {
+    use wgpu::ErrorFilter;
     let scopes = [ErrorFilter::Validation, ErrorFilter::Internal, ErrorFilter::OutOfMemory]
         .map(|filter| device.push_error_scope(filter));
     let result = work();
@@ -42,8 +39,18 @@ pub(crate) fn catching<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T
     }
 }
 
+/// A browser answers later, and a scope would swallow the complaint: without one it reaches the device's
+/// own error handler.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn catching<T>(_: &Device, work: impl FnOnce() -> T) -> Result<T, String> {
+    Ok(work())
+}
+
 /// The value of a future that is ready, as wgpu's error scopes are on every native backend.
+#[cfg(not(target_arch = "wasm32"))]
 fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,

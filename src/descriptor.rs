@@ -181,9 +181,14 @@ impl Descriptor {
 
     /// Checks what training needs besides.
     pub(crate) fn check_training(&self) -> Result<(), PlanError> {
-        if self.values_per_channel() < 2 {
-            return Err(PlanError::OneValue { shape: self.shape.clone() });
+        match self.values_per_channel() {
+            0 | 1 => Err(PlanError::OneValue { shape: self.shape.clone() }),
+            _ => Ok(()),
         }
+    }
+
+    /// Checks what moving the running statistics needs.
+    pub(crate) fn check_running(&self) -> Result<(), PlanError> {
         match self.running.map(|running| running.momentum.weight_of_new()) {
             Some(weight) if !(0.0..=1.0).contains(&weight) => Err(PlanError::Momentum { weight }),
             _ => Ok(()),

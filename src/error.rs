@@ -73,7 +73,7 @@ pub enum PlanError {
     #[error("the layer is to have 0 channels; it needs at least 1")]
     NoChannels,
     /// The device has no room for a buffer of the library's own.
-    #[error("the device has no {bytes} bytes for {what}: {message}")]
+    #[error("the device gave no buffer of {bytes} bytes for {what}; it is lost or out of memory: {message}")]
     Buffer {
         /// What the buffer is for.
         what: &'static str,
@@ -118,14 +118,16 @@ pub enum BindError {
         argument: &'static str,
     },
     /// A binding of the wrong size.
-    #[error("{argument} is {has} bytes; {what} needs {needs}")]
+    #[error("{argument} is {has} bytes; {what} needs {} {needs}", if *exactly { "exactly" } else { "at least" })]
     Size {
         /// The argument's name.
         argument: &'static str,
         /// The bytes bound (from the offset to the buffer's end where no size was given).
         has: u64,
-        /// The bytes it must have: exactly, where a size was given, else at least.
+        /// The bytes it must have.
         needs: u64,
+        /// Whether it must have just that many, which is so where the binding states a size.
+        exactly: bool,
         /// What it holds.
         what: String,
     },
@@ -159,13 +161,21 @@ pub enum BindError {
         /// The usage it lacks.
         needs: wgpu::BufferUsages,
     },
-    /// Two arguments share bytes, and one of them is written.
-    #[error("{first} and {second} overlap in one buffer, and one of them is written")]
+    /// Two arguments share bytes, and one of them is written; or both are only read, but from a buffer that
+    /// the same dispatch writes elsewhere, so that all of its bindings are writable ones.
+    #[error("{first} and {second} overlap in one buffer, and one of them is written or bound as writable")]
     Overlap {
         /// One argument.
         first: &'static str,
         /// The other.
         second: &'static str,
+    },
+    /// wgpu refused the buffers for a reason that cannot be seen beforehand, such as one that was
+    /// destroyed or belongs to another device.
+    #[error("wgpu refuses these buffers: {message}")]
+    Refused {
+        /// What wgpu said.
+        message: String,
     },
     /// The kernels for buffers that are read and written in one dispatch could not be made.
     #[error(transparent)]
@@ -216,7 +226,7 @@ pub enum GpuError {
         message: String,
     },
     /// A buffer could not be made.
-    #[error("{adapter} has no buffer of {bytes} bytes: {message}")]
+    #[error("{adapter} gave no buffer of {bytes} bytes; it is lost, out of memory or does not make such: {message}")]
     NoBuffer {
         /// The adapter.
         adapter: String,

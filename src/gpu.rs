@@ -145,10 +145,11 @@ impl Gpu {
         &self,
         ranges: &[wgpu::BufferBinding<'_>],
     ) -> Result<Vec<Vec<T>>, GpuError> {
+        const { assert!(size_of::<T>() > 0, "values of no size cannot be read back") };
         let size = |range: &wgpu::BufferBinding<'_>| {
             range.size.map_or(range.buffer.size().saturating_sub(range.offset), |size| size.get())
         };
-        let bytes = ranges.iter().map(size).sum();
+        let bytes = ranges.iter().map(size).fold(0, u64::saturating_add);
         let failed = |message: String| GpuError::ReadBack { bytes, message };
         let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
         let staging = buffer::empty(&self.device, "batchnorm read-back", usage, bytes).map_err(failed)?;
@@ -158,7 +159,7 @@ impl Gpu {
             let mut end = 0;
             for range in ranges {
                 encoder.copy_buffer_to_buffer(range.buffer, range.offset, &staging, end, size(range));
-                end += size(range);
+                end = end.saturating_add(size(range));
             }
             self.queue.submit([encoder.finish()]);
             // The receiver is only gone if this future was dropped, and then nobody wants the answer.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::buffer::catching;
 use crate::descriptor::{Descriptor, Gradients};
@@ -27,10 +27,11 @@ struct Shared {
     capabilities: Capabilities,
     alignment: u64,
     adapter: String,
-    pipelines: Mutex<HashMap<Permutation, Arc<OnceLock<Compiled>>>>,
+    pipelines: Mutex<HashMap<Permutation, Cell>>,
 }
 
-type Compiled = Result<Arc<Pipeline>, PlanError>;
+/// Where a pipeline is, once it is compiled.
+type Cell = Arc<Mutex<Option<Arc<Pipeline>>>>;
 
 /// A compiled permutation and the buffers it takes.
 pub(crate) struct Pipeline {
@@ -45,8 +46,6 @@ impl Kernels {
         let (info, limits) = (device.adapter_info(), device.limits());
         let kind = match info.device_type {
             wgpu::DeviceType::Cpu => AdapterKind::Cpu,
-            // GL does not say what it runs on; Mesa's software renderers do by name.
-            _ if ["llvmpipe", "softpipe", "swrast"].iter().any(|name| info.name.contains(name)) => AdapterKind::Cpu,
             _ => AdapterKind::Gpu,
         };
         let capabilities = Capabilities {
@@ -134,14 +133,18 @@ impl Kernels {
     }
 
     /// The pipeline of a permutation, compiled now if it never was. Threads that ask for the same one
-    /// wait for the first; others do not.
-    pub(crate) fn pipeline(&self, permutation: Permutation) -> Compiled {
-        let cell = {
-            // A thread that panicked while it held the lock left the map whole: entries are only added.
-            let mut pipelines = self.shared.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-            pipelines.entry(permutation).or_default().clone()
-        };
-        cell.get_or_init(|| self.compile(permutation).map(Arc::new)).clone()
+    /// wait for the first; others do not. What failed is tried again: the device may have been out of memory.
+    pub(crate) fn pipeline(&self, permutation: Permutation) -> Result<Arc<Pipeline>, PlanError> {
+        // A thread that panicked while it held a lock left things whole: pipelines are only ever added.
+        fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+            mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+        let cell = lock(&self.shared.pipelines).entry(permutation).or_default().clone();
+        let mut cell = lock(&cell);
+        if let Some(pipeline) = &*cell {
+            return Ok(pipeline.clone());
+        }
+        Ok(cell.insert(Arc::new(self.compile(permutation)?)).clone())
     }
 
     fn compile(&self, permutation: Permutation) -> Result<Pipeline, PlanError> {

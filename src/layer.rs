@@ -20,7 +20,7 @@ const USAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).
 /// β = 0, running mean 0, running variance 1, no batches counted, ε = 1e-5, momentum 0.1, unbiased
 /// running variance.
 ///
-/// The buffers are public, to be read, written and handed to an optimiser on the GPU; all have `STORAGE`,
+/// A clone is the same layer: it shares the buffers. They are public, to be read, written and handed to an optimiser on the GPU; all have `STORAGE`,
 /// `COPY_SRC` and `COPY_DST`.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {

@@ -8,7 +8,7 @@
 //! | [`Descriptor`] | shape, layout, ε, affine or not, running statistics | plain data |
 //! | [`Recipe`](recipe::Recipe) | which kernels in how many workgroups, from the descriptor and the device's limits | plain data |
 //! | [`Plan`] | a recipe with its pipelines, from the [`Kernels`] of a device; says what it reads, writes and needs | compiles what is new to the device |
-//! | [`Bound`] | a plan with buffers, all of them checked | bind groups |
+//! | [`Bound`] | a plan with buffers, all of them checked | bind groups; the kernels once more where one buffer is both read and written |
 //! | [`Bound::record`] | into the caller's compute pass, as often as wanted | one or two dispatches |
 //!
 //! Recording takes `&self`: it sets a pipeline, sets bind group 0 and dispatches, once or twice. It never
@@ -104,6 +104,7 @@ mod kernels;
 mod layer;
 mod operations;
 mod plan;
+mod planner;
 pub mod recipe;
 pub mod reference;
 pub mod shader;

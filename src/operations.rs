@@ -20,7 +20,7 @@ pub struct RunningBindings<'a> {
     pub variance: BufferBinding<'a>,
 }
 
-/// Buffers for [`Inference`].
+/// Buffers for [`Inference`]. Here and below: all of the device that the plan's kernels are for.
 #[derive(Clone, Debug)]
 pub struct InferenceBindings<'a> {
     /// Input, of the descriptor's shape.

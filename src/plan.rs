@@ -61,7 +61,8 @@ impl Plan {
         self.recipe.saved_bytes
     }
 
-    /// Bytes that the dispatches read, each value as often as it is read.
+    /// Bytes that the dispatches read from memory: tensors as often as they are read, per-channel values and
+    /// scratch once, since what reads them again finds them in the cache.
     pub fn bytes_read(&self) -> u64 {
         self.recipe.bytes_read
     }
@@ -133,15 +134,19 @@ impl Plan {
         for argument in arguments {
             argument.check(used(argument), self.kernels.alignment(), &self.descriptor)?;
         }
-        bind::check_overlaps(arguments)?;
+        let shares = |pipeline: &Arc<Pipeline>| bind::shares_a_buffer(&pipeline.slots, arguments);
+        bind::check_overlaps(arguments, false)?;
+        if self.pipelines.iter().any(shares) {
+            bind::check_overlaps(arguments, true)?;
+        }
         let mut dispatches = Vec::with_capacity(self.pipelines.len());
         for (dispatch, pipeline) in self.recipe.dispatches.iter().zip(&self.pipelines) {
-            let pipeline = if bind::shares_a_buffer(&pipeline.slots, arguments) {
+            let pipeline = if shares(pipeline) {
                 self.kernels.pipeline(dispatch.permutation.for_one_buffer())?
             } else {
                 pipeline.clone()
             };
-            let bind_group = bind::group(self.kernels.device(), &pipeline, &self.params, arguments);
+            let bind_group = bind::group(self.kernels.device(), &pipeline, &self.params, arguments)?;
             dispatches.push(BoundDispatch { pipeline, bind_group, grid: dispatch.grid });
         }
         Ok(Bound { dispatches })

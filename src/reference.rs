@@ -32,8 +32,8 @@ pub struct Backward {
 /// The training forward: μ = Σx/m, σ² = Σ(x − μ)²/m, y = γ·(x − μ)/√(σ² + ε) + β.
 ///
 /// # Panics
-/// Here and below: where `x` has another length than the descriptor's shape, or a per-channel slice
-/// another than C.
+/// Here and below: where the descriptor is one that no plan is made of (such as rank 1), `x` has another
+/// length than its shape, or a per-channel slice another than C.
 pub fn forward(descriptor: &Descriptor, x: &[f32], gamma: Option<&[f32]>, beta: Option<&[f32]>) -> Forward {
     let m = descriptor.values_per_channel() as f64;
     let mut mean = per_channel(descriptor, x, |_, x| x);

@@ -78,8 +78,10 @@ impl Kernel {
     pub const fn workgroup_bytes(self, value: u32) -> u32 {
         match self {
             Self::Inference => 0,
-            Self::ForwardPartial | Self::ForwardApply => 2 * value + 4,
-            Self::ForwardResident | Self::BackwardResident | Self::BackwardPartial | Self::BackwardApply => 2 * value,
+            Self::ForwardPartial | Self::ForwardApply => value.saturating_mul(2).saturating_add(4),
+            Self::ForwardResident | Self::BackwardResident | Self::BackwardPartial | Self::BackwardApply => {
+                value.saturating_mul(2)
+            }
         }
     }
 }
@@ -184,7 +186,7 @@ pub struct Tile {
 impl Tile {
     /// The invocations of a workgroup.
     pub const fn invocations(self) -> u32 {
-        self.columns * self.lanes
+        self.columns.saturating_mul(self.lanes)
     }
 }
 
@@ -225,7 +227,7 @@ impl Permutation {
     /// The bytes of workgroup memory it takes.
     pub const fn workgroup_bytes(&self) -> u32 {
         let value = if self.flags.has(Flag::Wide) { 16 } else { 4 };
-        self.kernel.workgroup_bytes(value) * self.tile.invocations()
+        self.kernel.workgroup_bytes(value).saturating_mul(self.tile.invocations())
     }
 
     /// How many storage buffers it binds, which is how many [`slots`](Self::slots) there are besides the
@@ -262,7 +264,7 @@ impl Permutation {
     pub const fn kept(&self) -> u32 {
         let width = if self.flags.has(Flag::Wide) { 4 } else { 1 };
         let tensors = if matches!(self.kernel, Kernel::BackwardResident) { 2 } else { 1 };
-        self.items * width * tensors
+        self.items.saturating_mul(width * tensors)
     }
 
     /// The same for buffers that are read and written in one dispatch.

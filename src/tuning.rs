@@ -32,8 +32,6 @@ pub struct Tuning {
     pub columns: [u32; 2],
     /// Workgroups that fill the adapter.
     pub workgroups: u32,
-    /// Fewer groups than this leave a GPU idle, so that a long unit is better split than kept.
-    pub resident_groups: u32,
     /// The most iterations of the streaming loop a lane may take. Mesa 22.3's software driver ends an
     /// invocation silently after 65,535 iterations of all its loops together.
     pub iterations: u32,
@@ -53,8 +51,6 @@ impl Tuning {
         columns: [1, 32],
         // 8 workgroups of 256 on each of the 132 multiprocessors of a large GPU of 2024 (H100, H200).
         workgroups: 1056,
-        // A quarter of those multiprocessors. Planned, not measured.
-        resident_groups: 32,
         // A quarter of the cap, so that all loops of an invocation together stay under half of it.
         iterations: 16_384,
     };
@@ -73,8 +69,6 @@ impl Tuning {
         columns: [8, 16],
         // A few workgroups for each of the 2 to 16 cores that a machine with a software driver has.
         workgroups: 32,
-        // Two cores.
-        resident_groups: 2,
         // As above.
         iterations: 16_384,
     };

@@ -17,6 +17,11 @@ use crate::recipe::Operation;
 use crate::reference;
 
 /// A batch norm with its data.
+///
+/// # Panics
+/// [`random`](Self::random), [`expect`](Self::expect) and [`judge`](Self::judge) where the descriptor is one
+/// that no plan is made of (such as rank 1), or where a vector that the operation takes has another length
+/// than the descriptor's shape or channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// What is normalised, and how.
@@ -97,7 +102,11 @@ impl Problem {
         placement: Placement,
         times: usize,
     ) -> Result<Answer, Error> {
-        let (x, c) = (self.x.len(), self.gamma.len());
+        let (x, c) = (self.x.len(), self.descriptor.channels());
+        if kernels.device() != &gpu.device {
+            let message = "the kernels are another device's".to_owned();
+            return Err(BindError::Refused { message }.into());
+        }
         let input = Tensor::input;
         let output = |name, len, wanted: bool| Tensor {
             name,
@@ -390,7 +399,7 @@ impl Tolerance {
         let Statistics { mean, inverse_deviation } = statistics;
         let mut z = vec![0.0_f64; mean.len()];
         let mut largest = vec![0.0_f64; mean.len()];
-        for (((c, x), y), _) in reference::channels_of(&problem.descriptor).zip(&problem.x).zip(y).zip(0..) {
+        for ((c, x), y) in reference::channels_of(&problem.descriptor).zip(&problem.x).zip(y) {
             z[c] = z[c].max(((f64::from(*x) - mean[c]) * inverse_deviation[c]).abs());
             largest[c] = largest[c].max(y.abs());
         }

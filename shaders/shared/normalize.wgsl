@@ -1,7 +1,9 @@
-// y = (x - mean) * scale + shift over a lane's elements, CHUNK loads in flight.
-// The mean goes first: x * scale + shift' would lose what x - mean keeps when the mean is large.
+// y = ((x - centre) - mean) * scale + shift over a lane's elements, CHUNK loads in flight; the mean of x
+// is centre + mean. In this order because x * scale + shift' would lose what x - centre keeps when the
+// mean is large, and so would centre + mean rounded to one f32.
 
-fn normalize(at: Place, mean: Channel, scale: Channel, shift: Channel) {
+fn normalize(at: Place, centre: Channel, mean: Channel, scale: Channel, shift: Channel) {
+    let c = spread(centre);
     let m = spread(mean);
     let a = spread(scale);
     let b = spread(shift);
@@ -14,12 +16,12 @@ fn normalize(at: Place, mean: Channel, scale: Channel, shift: Channel) {
         cursor = next(cursor);
 #end
 #unroll k CHUNK
-        y[to_$k] = (x_$k - m) * a + b;
+        y[to_$k] = ((x_$k - c) - m) * a + b;
 #end
         element += CHUNK * params.step;
     }
     while element < at.end {
-        y[cursor.address] = (x[cursor.address] - m) * a + b;
+        y[cursor.address] = ((x[cursor.address] - c) - m) * a + b;
         cursor = next(cursor);
         element += params.step;
     }

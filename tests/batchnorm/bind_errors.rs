@@ -1,8 +1,9 @@
 //! Every error of binding.
 
+use wgpu_batchnorm::recipe::Regime;
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 use wgpu_batchnorm::{
-    Backward, BackwardBindings, BindError, Descriptor, Forward, ForwardBindings, Gradients, Inference,
+    Backward, BackwardBindings, BindError, Choice, Descriptor, Forward, ForwardBindings, Gradients, Inference,
     InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
 };
 
@@ -18,8 +19,10 @@ fn images() -> Descriptor {
 
 /// Buffers for a forward pass that fit, and one field after another that does not.
 fn forward(kernels: &Kernels) -> Forward {
+    // In two dispatches, so that there is scratch.
+    let split = Choice { regime: Some(Regime::Split), ..Choice::default() };
     let running = Running { counts_batches: true, ..Running::default() };
-    kernels.forward(&images().running(running)).unwrap()
+    kernels.choosing(split).forward(&images().running(running)).unwrap()
 }
 
 const X: u64 = 4 * 2 * 4 * 3;
@@ -119,13 +122,16 @@ fn size() {
     // A buffer too small, a size too small, a size too large: all of them not x.
     let error = bind_error(
         |to, all, _| to.x = all.0[2].as_entire_buffer_binding(),
-        &["x is 16 bytes", "[2, 4, 3]", "f32", "needs 96"],
+        &["x is 16 bytes", "[2, 4, 3]", "f32", "needs at least 96"],
     );
     assert!(matches!(error, BindError::Size { argument: "x", has: C, needs: X, .. }));
-    bind_error(|to, all, _| to.y = sized(all.0[1].as_entire_buffer_binding(), 0, X - 4), &["y is 92 bytes", "96"]);
+    bind_error(
+        |to, all, _| to.y = sized(all.0[1].as_entire_buffer_binding(), 0, X - 4),
+        &["y is 92 bytes", "exactly 96"],
+    );
     bind_error(|to, all, _| to.y = sized(all.0[8].as_entire_buffer_binding(), 0, X + 4), &["y is 100 bytes", "96"]);
-    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "needs 32"]);
-    bind_error(|to, all, _| to.gamma = Some(all.0[6].as_entire_buffer_binding()), &["gamma is 4 bytes", "needs 16"]);
+    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "at least 32"]);
+    bind_error(|to, all, _| to.gamma = Some(all.0[6].as_entire_buffer_binding()), &["gamma is 4 bytes", "at least 16"]);
 }
 
 #[test]
@@ -175,6 +181,59 @@ fn overlap() {
         },
         &["gamma and saved"],
     );
+    // Only read, but from the buffer that y is written to.
+    bind_error(
+        |to, all, _| {
+            to.gamma = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
+            to.beta = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
+            to.y = sized(all.0[8].as_entire_buffer_binding(), 1024, X);
+        },
+        &["gamma and beta", "writable"],
+    );
+}
+
+/// Scratch that the plan does not need is not looked at.
+#[test]
+fn unused_scratch_may_lie_anywhere() {
+    let noop = Noop::new();
+    let plan = noop.kernels.forward(&images().running(None)).unwrap();
+    assert_eq!(plan.scratch_bytes(), 0);
+    let [x, y, c] = [X, 4096, 2 * C].map(|bytes| noop.buffer(bytes));
+    let c = c.as_entire_buffer_binding();
+    let saved = noop.buffer(2 * C);
+    let bound = plan.bind(&ForwardBindings {
+        x: x.as_entire_buffer_binding(),
+        y: y.as_entire_buffer_binding(),
+        gamma: Some(c.clone()),
+        beta: Some(c),
+        running: None,
+        counter: None,
+        saved: saved.as_entire_buffer_binding(),
+        scratch: Some(BufferBinding { buffer: &y, offset: 17, size: None }),
+    });
+    noop.run(|pass| bound.unwrap().record(pass));
+    noop.assert_silent();
+}
+
+#[test]
+fn refused() {
+    let noop = Noop::new();
+    let gone = noop.buffer(X);
+    gone.destroy();
+    let plan = noop.kernels.inference(&images()).unwrap();
+    let [y, c] = [X, C].map(|bytes| noop.buffer(bytes));
+    let c = c.as_entire_buffer_binding();
+    let error = plan.bind(&InferenceBindings {
+        x: gone.as_entire_buffer_binding(),
+        y: y.as_entire_buffer_binding(),
+        gamma: Some(c.clone()),
+        beta: Some(c.clone()),
+        running: RunningBindings { mean: c.clone(), variance: c },
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(error, BindError::Refused { .. }), "{error:?}");
+    says(&error, &["refuses", "destroyed"]);
+    noop.assert_silent();
 }
 
 /// Two that are only read may be one.

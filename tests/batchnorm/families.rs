@@ -54,7 +54,7 @@ fn every_family_on_awkward_shapes() {
             for operation in OPERATIONS {
                 for (regime, wide, order, tile) in choices() {
                     // More parts than one where a lane has few elements.
-                    let parts = (tile.lanes < 64).then_some(3);
+                    let parts = (regime == Regime::Split && tile.lanes < 64).then_some(3);
                     let choice =
                         Choice { regime: Some(regime), wide: Some(wide), tile: Some(tile), order: Some(order), parts };
                     let followed = check_choice(gpu, &descriptor, operation, choice, &[Placement::Separate]);

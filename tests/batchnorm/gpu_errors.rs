@@ -58,11 +58,11 @@ fn buffers_and_reading_back() {
         let bytes = gpu.device.limits().max_buffer_size + 4;
         let error = gpu.empty(bytes).unwrap_err();
         assert!(matches!(error, GpuError::NoBuffer { .. }), "{error:?}");
-        says(&error, &["has no buffer of", &bytes.to_string()]);
+        says(&error, &["gave no buffer of", &bytes.to_string()]);
         gpu.device.destroy();
         let error = BatchNorm::new(&gpu.kernels, 3).unwrap_err();
         assert!(matches!(error, PlanError::Buffer { bytes: 12, .. }), "{error:?}");
-        says(&error, &["no 12 bytes for", "gamma"]);
+        says(&error, &["no buffer of 12 bytes for", "gamma"]);
         let error = pollster::block_on(gpu.read::<f32>(&buffer)).unwrap_err();
         assert!(matches!(error, GpuError::ReadBack { bytes: 16, .. }), "{error:?}");
         says(&error, &["reading back 16 bytes"]);

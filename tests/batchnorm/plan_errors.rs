@@ -126,8 +126,8 @@ fn choices() {
         (Choice { wide: Some(true), ..Choice::default() }, ["wide", "3 values", "multiple of 4"]),
         (tile(1, 3), ["tile", "lanes", "power of two"]),
         (tile(0, 4), ["tile", "columns", "at least 1"]),
-        (tile(1, 512), ["tile", "invocations", "max_compute_invocations_per_workgroup"]),
-        (tile(1 << 20, 1 << 20), ["tile", "invocations", "max_compute_invocations_per_workgroup"]),
+        (tile(1, 512), ["tile", "invocations", "device allows"]),
+        (tile(1 << 20, 1 << 20), ["tile", "invocations", "device allows"]),
         (
             Choice { regime: Some(Regime::Split), parts: Some(99), ..Choice::default() },
             ["parts", "6 elements", "6 parts"],
@@ -138,6 +138,10 @@ fn choices() {
         assert!(matches!(error, PlanError::Choice { .. }), "{error:?}");
         says(&error, &words);
     }
+    let elementwise = Choice { regime: Some(Regime::Elementwise), ..Choice::default() };
+    says(&noop.kernels.choosing(elementwise).forward(&images()).unwrap_err(), &["regime", "resident or split"]);
+    let parted = Choice { regime: Some(Regime::Resident), parts: Some(2), ..Choice::default() };
+    says(&noop.kernels.choosing(parted).forward(&images()).unwrap_err(), &["parts", "resident", "one part"]);
     let resident = Choice { regime: Some(Regime::Resident), ..Choice::default() };
     let error = noop.kernels.choosing(resident).forward(&Descriptor::new([1, 1, 1_000_000], FIRST)).unwrap_err();
     says(&error, &["regime", "250000 elements", "registers"]);

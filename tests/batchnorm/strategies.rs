@@ -74,14 +74,13 @@ fn orders() -> impl Strategy<Value = Order> {
 /// The built-in ones and any numbers at all.
 pub fn tunings() -> impl Strategy<Value = Tuning> {
     let number = || prop_oneof![0..5u32, (0..10u32).prop_map(|power| 1 << power), 0..2000u32, any::<u32>()];
-    let any = (orders(), number(), [number(), number()], [number(), number()], number(), number(), number()).prop_map(
-        |(order, lanes, resident, columns, workgroups, resident_groups, iterations)| Tuning {
+    let any = (orders(), number(), [number(), number()], [number(), number()], number(), number()).prop_map(
+        |(order, lanes, resident, columns, workgroups, iterations)| Tuning {
             order,
             lanes,
             resident,
             columns,
             workgroups,
-            resident_groups,
             iterations,
         },
     );

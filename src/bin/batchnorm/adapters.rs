@@ -3,6 +3,7 @@
 use serde::Serialize;
 use wgpu_batchnorm::{Gpu, GpuError, wgpu};
 
+use crate::say::say;
 use crate::table::Table;
 
 /// Lists every adapter.
@@ -13,10 +14,10 @@ pub async fn run() -> crate::Outcome {
     }
     for (number, adapter) in adapters.iter().enumerate() {
         let identity = Identity::of(&adapter.get_info());
-        println!("{number}  {}", identity.name);
-        println!("   {}, {}, driver {}\n", identity.backend, identity.kind, identity.driver);
+        say!("{number}  {}", identity.name);
+        say!("   {}, {}, driver {}\n", identity.backend, identity.kind, identity.driver);
         properties(adapter).print();
-        println!();
+        say!("");
     }
     Ok(true)
 }

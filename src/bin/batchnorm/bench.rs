@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use wgpu_batchnorm::{Gpu, Layout};
 
 use crate::adapters::Identity;
+use crate::say::say;
 use crate::verify::progress_bar;
 use crate::{Failure, Outcome, json, open_adapters};
 use clock::{Clock, Work};
@@ -55,18 +56,18 @@ pub async fn run(options: &crate::Bench) -> Outcome {
         layout: options.layout.into(),
         runs: options.runs.get(),
     };
-    let mut reports = Vec::new();
+    let mut reports: Vec<Report> = Vec::new();
     for gpu in open_adapters(options.adapter.as_deref()).await? {
         let report = measure(&gpu, &plan).await?;
         if !options.json {
             report.print_head();
-            println!();
+            say!("");
             report.print();
             if plan.network {
-                println!();
+                say!("");
                 report.print_totals("ResNet-50");
             }
-            println!();
+            say!("");
         }
         reports.push(report);
     }
@@ -75,7 +76,8 @@ pub async fn run(options: &crate::Bench) -> Outcome {
     } else {
         print_legend();
     }
-    Ok(true)
+    // Shapes that an adapter cannot do are skipped and said so; nothing at all to show is no success.
+    Ok(reports.iter().any(|report| !report.rows.is_empty()))
 }
 
 /// Times everything on one adapter.
@@ -182,24 +184,24 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// An operation beside the copies of as many bytes as it needs at the least.
+/// An operation beside the copies of as many bytes as it streams.
 fn row(
     layer: &Layer,
     op: Op,
     time: Timed,
-    [minimum_bytes, plan_bytes]: [u64; 2],
+    [streamed_bytes, plan_bytes]: [u64; 2],
     times: &[(Subject, Timed)],
 ) -> Option<Row> {
     let copies = times.iter().filter_map(|(subject, time)| match subject {
-        Subject::Copy(bytes, name) if *bytes == minimum_bytes => Some((*name, *time)),
+        Subject::Copy(bytes, name) if *bytes == streamed_bytes => Some((*name, *time)),
         _ => None,
     });
     let (copy_kernel, copy_time) = copies.min_by(|(_, a), (_, b)| a.ms.median.total_cmp(&b.ms.median))?;
-    let transfer = times.iter().find(|(subject, _)| *subject == Subject::Transfer(minimum_bytes));
+    let transfer = times.iter().find(|(subject, _)| *subject == Subject::Transfer(streamed_bytes));
     let transfer_time = transfer.map(|(_, time)| *time);
     let medians =
         Medians { op: time.ms.median, copy: copy_time.ms.median, transfer: transfer_time.map(|time| time.ms.median) };
-    let traffic = Traffic::new(minimum_bytes, plan_bytes, medians);
+    let traffic = Traffic::new(streamed_bytes, plan_bytes, medians);
     let (shape, layers) = (layer.shape.clone(), layer.count);
     Some(Row { shape, layers, op, time, copy_kernel, copy_time, transfer_time, traffic })
 }

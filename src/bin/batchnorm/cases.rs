@@ -46,7 +46,7 @@ pub async fn run(folder: &Path, options: &crate::Verify) -> crate::Outcome {
     if options.json {
         json::print(&report)?
     } else {
-        print!("{report}")
+        crate::say::part(format_args!("{report}"))
     }
     Ok(report.passed())
 }

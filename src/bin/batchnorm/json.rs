@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::Failure;
+use crate::say::say;
 
 /// Prints a document.
 pub fn print(document: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document)
         .map_err(|error| Failure::new(format!("the report cannot be written as JSON: {error}")))?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 

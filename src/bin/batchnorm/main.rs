@@ -5,6 +5,7 @@ mod bench;
 mod cases;
 mod demo;
 mod json;
+mod say;
 mod table;
 mod verify;
 
@@ -139,8 +140,15 @@ async fn open_adapters(asked: Option<&str>) -> Result<Vec<Gpu>, Failure> {
         return Ok(vec![Gpu::named(asked).await?]);
     }
     let mut gpus = Vec::new();
+    let mut failure = GpuError::NoAdapter;
     for adapter in Gpu::adapters().await {
-        gpus.push(Gpu::open(&adapter).await?);
+        match Gpu::open(&adapter).await {
+            Ok(gpu) => gpus.push(gpu),
+            Err(error) => {
+                eprintln!("batchnorm: {error}; going on without it");
+                failure = error;
+            }
+        }
     }
-    if gpus.is_empty() { Err(GpuError::NoAdapter.into()) } else { Ok(gpus) }
+    if gpus.is_empty() { Err(failure.into()) } else { Ok(gpus) }
 }

@@ -24,7 +24,7 @@ impl Table {
 
     /// Writes the table to standard output.
     pub fn print(&self) {
-        print!("{self}");
+        crate::say::part(format_args!("{self}"));
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn run(options: &crate::Verify) -> crate::Outcome {
         let report = check(&gpu, options.quick, &progress).await;
         progress.finish_and_clear();
         if !options.json {
-            print!("{report}");
+            crate::say::part(format_args!("{report}"));
         }
         reports.push(report);
     }

@@ -1,4 +1,4 @@
-//! The operations that are timed, and the bytes that each must move at the least.
+//! The operations that are timed, and the bytes that each streams.
 
 use serde::Serialize;
 

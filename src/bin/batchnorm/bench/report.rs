@@ -7,6 +7,7 @@ use super::layers;
 use super::op::Op;
 use super::quartiles::Quartiles;
 use crate::adapters::Identity;
+use crate::say::say;
 use crate::table::Table;
 
 /// One adapter's part of `bench`.
@@ -55,8 +56,8 @@ pub struct Timed {
 /// What an operation moves, and how fast.
 #[derive(Clone, Copy, Serialize)]
 pub struct Traffic {
-    /// Bytes that it must read and write at the least; see `Op::passes`.
-    pub minimum_bytes: u64,
+    /// Bytes that it reads and writes where nothing stays on the chip; see `Op::passes`.
+    pub streamed_bytes: u64,
     /// Bytes that its plan reads and writes.
     pub plan_bytes: u64,
     /// The least bytes, by the median time.
@@ -77,10 +78,10 @@ pub struct Medians {
 }
 
 impl Traffic {
-    pub fn new(minimum_bytes: u64, plan_bytes: u64, ms: Medians) -> Self {
-        let speed = |ms: f64| minimum_bytes as f64 / ms / 1e6;
+    pub fn new(streamed_bytes: u64, plan_bytes: u64, ms: Medians) -> Self {
+        let speed = |ms: f64| streamed_bytes as f64 / ms / 1e6;
         Self {
-            minimum_bytes,
+            streamed_bytes,
             plan_bytes,
             gb_per_second: speed(ms.op),
             copy_gb_per_second: speed(ms.copy),
@@ -94,7 +95,7 @@ impl Traffic {
     fn cells(&self) -> [String; 6] {
         let percent = |fraction: f64| format!("{:.0} %", 100.0 * fraction);
         [
-            three(self.minimum_bytes as f64 / 1e6),
+            three(self.streamed_bytes as f64 / 1e6),
             three(self.plan_bytes as f64 / 1e6),
             three(self.gb_per_second),
             three(self.copy_gb_per_second),
@@ -135,7 +136,7 @@ impl Total {
         let layers = rows.iter().map(|row| row.layers).sum();
         let ms = sum(|row| Some(row.time)).filter(|_| layers > 0)?;
         let medians = Medians { op: ms, copy: sum(|row| Some(row.copy_time))?, transfer: sum(|row| row.transfer_time) };
-        let traffic = Traffic::new(bytes(|t| t.minimum_bytes), bytes(|t| t.plan_bytes), medians);
+        let traffic = Traffic::new(bytes(|t| t.streamed_bytes), bytes(|t| t.plan_bytes), medians);
         Some(Self { op, layers, ms, traffic })
     }
 }
@@ -144,9 +145,9 @@ impl Report {
     /// Prints what adapter and clock it was.
     pub fn print_head(&self) {
         let Self { adapter, clock, layout, runs, .. } = self;
-        println!("{adapter}\n{layout}; medians of {runs} runs by {clock}, operations and copies alike");
+        say!("{adapter}\n{layout}; medians of {runs} runs by {clock}, operations and copies alike");
         for remark in &self.remarks {
-            println!("{remark}");
+            say!("{remark}");
         }
     }
 
@@ -163,7 +164,7 @@ impl Report {
         table.print();
         for Skipped { shape, op, reason } in &self.skipped {
             let op = op.map_or("all", Op::name);
-            println!("skipped: {} {op}: {reason}", layers::name(shape));
+            say!("skipped: {} {op}: {reason}", layers::name(shape));
         }
     }
 
@@ -181,9 +182,10 @@ impl Report {
 /// What the columns mean.
 pub fn print_legend() {
     let multiples: Vec<String> = Op::ALL.iter().map(|op| format!("{} {}N", op.name(), op.passes())).collect();
-    println!(
-        "MB: what an operation streams at the least, N being the bytes of x: {}.\n\
-         plan MB: what its plan reads and writes; less than MB where values stay on the chip.\n\
+    say!(
+        "MB: what an operation moves where it streams, N being the bytes of x: {}.\n\
+         plan MB: what its plan reads and writes; less than MB where values stay on the chip, and then\n\
+         the fractions may exceed 100 %.\n\
          GB/s: MB by the median. copy GB/s: the fastest of several kernels that copy, for as many bytes\n\
          (half read, half written). of copy: the one by the other. of transfer: the same for\n\
          copy_buffer_to_buffer, for which drivers have means that no kernel has.",

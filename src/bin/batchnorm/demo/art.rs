@@ -1,6 +1,7 @@
 //! Images of 8×8 values as characters.
 
 use super::digits::SIDE;
+use crate::say::say;
 
 /// From the least value to the greatest.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
@@ -34,7 +35,7 @@ pub fn print(pictures: &[Picture]) {
     for line in 0..height {
         let parts = pictures.iter().map(|picture| picture.lines.get(line).map_or("", String::as_str));
         let row: String = parts.map(|part| format!("{part:<width$}  ", width = SIDE * PIXEL_WIDTH + 2)).collect();
-        println!("  {}", row.trim_end());
+        say!("  {}", row.trim_end());
     }
 }
 

@@ -185,6 +185,12 @@ pub fn blocks(quick: bool) -> Vec<Block> {
             ways: [Tuning::GPU, Tuning::CPU].map(Way::tuned).to_vec(),
         },
         Block {
+            shows: "awkward shapes in every family that they fit",
+            subjects: subjects(&AWKWARD),
+            operations: GATHERING.to_vec(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
             shows: "one value a channel",
             subjects: subjects(&ONE_VALUE),
             operations: vec![OPERATIONS[0], OPERATIONS[3], OPERATIONS[4]],
