@@ -41,11 +41,16 @@ pub enum PlanError {
         weight: f32,
     },
     /// Training on one value a channel, whose variance says nothing.
-    #[error("shape {shape:?} has one value per channel; training needs at least 2 (use inference, or a larger batch)")]
+    #[error(
+        "shape {shape:?} has one value per channel; training needs at least 2 (use inference, a larger batch, or OneValue::HasNoVariance)"
+    )]
     OneValue {
         /// The shape given.
         shape: Vec<usize>,
     },
+    /// An update of running statistics where there are none.
+    #[error("the descriptor has no running statistics to update; give it some with Descriptor::running")]
+    NoRunning,
     /// A backward pass that computes nothing.
     #[error("no gradient is wanted; ask for at least one of dx, dgamma, dbeta")]
     NoGradient,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::buffer::catching;
 use crate::descriptor::{Descriptor, Gradients};
 use crate::error::PlanError;
-use crate::operations::{Backward, Forward, FrozenBackward, Inference};
+use crate::operations::{Backward, Forward, FrozenBackward, Inference, UpdateRunning};
 use crate::plan::Plan;
 use crate::recipe::{Capabilities, Choice, Operation, Recipe};
 use crate::shader::{Access, Permutation, Slot};
@@ -125,6 +125,16 @@ impl Kernels {
     /// As [`inference`](Self::inference), and [`PlanError::NoGradient`].
     pub fn frozen_backward(&self, descriptor: &Descriptor, wanted: Gradients) -> Result<FrozenBackward, PlanError> {
         self.plan(descriptor, Operation::FrozenBackward(wanted)).map(FrozenBackward)
+    }
+
+    /// A plan that moves the running statistics by what a forward pass saved, and nothing else: for a forward
+    /// pass planned without them ([`Descriptor::running`] `None`) that is computed twice, say, but should count
+    /// once.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and [`PlanError::NoRunning`].
+    pub fn update_running(&self, descriptor: &Descriptor) -> Result<UpdateRunning, PlanError> {
+        self.plan(descriptor, Operation::UpdateRunning).map(UpdateRunning)
     }
 
     fn plan(&self, descriptor: &Descriptor, operation: Operation) -> Result<Plan, PlanError> {

@@ -211,7 +211,7 @@ pub struct Training {
     pub forward: Bound,
     /// dx, dγ and dβ from x and dy.
     pub backward: Bound,
-    /// The batch's statistics: C means, then C inverse standard deviations.
+    /// The batch's statistics: C means, then C inverse standard deviations, then C (biased) variances.
     pub saved: wgpu::Buffer,
     /// dγ after the backward pass: C values f32.
     pub dgamma: wgpu::Buffer,

@@ -64,6 +64,7 @@
 //! | [`Kernels::inference`] | y from the running statistics | [`InferenceBindings`] |
 //! | [`Kernels::forward`] | y from the batch's statistics, which are saved and move the running ones | [`ForwardBindings`] |
 //! | [`Kernels::backward`] | dx, dγ, dβ, those wanted, through the saved statistics | [`BackwardBindings`] |
+//! | [`Kernels::update_running`] | the running statistics, moved by what a forward pass saved | [`UpdateRunningBindings`] |
 //! | [`Kernels::frozen_backward`] | the same through the running statistics, as constants | [`FrozenBackwardBindings`] |
 //!
 //! All values are f32. x is dense, of any rank from 2, with the channel axis second or last
@@ -113,7 +114,7 @@ pub mod tuning;
 pub mod verify;
 pub mod walk;
 
-pub use descriptor::{Descriptor, Gradients, Layout, Momentum, Running, RunningVariance};
+pub use descriptor::{Convention, Descriptor, Gradients, Layout, Momentum, OneValue, Running, RunningVariance};
 #[cfg(feature = "gpu")]
 pub use error::GpuError;
 pub use error::{BindError, Error, PlanError};
@@ -123,7 +124,7 @@ pub use kernels::Kernels;
 pub use layer::{BatchNorm, Training};
 pub use operations::{
     Backward, BackwardBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings, Inference,
-    InferenceBindings, RunningBindings,
+    InferenceBindings, RunningBindings, UpdateRunning, UpdateRunningBindings,
 };
 pub use plan::{Bound, Plan};
 pub use recipe::Choice;

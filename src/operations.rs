@@ -50,7 +50,7 @@ pub struct ForwardBindings<'a> {
     pub running: Option<RunningBindings<'a>>,
     /// The batch counter, one `u32`, if the descriptor's running statistics have it.
     pub counter: Option<BufferBinding<'a>>,
-    /// Where to leave mean and inverse standard deviation: [`Plan::saved_bytes`].
+    /// Where to leave mean, inverse standard deviation and variance: [`Plan::saved_bytes`].
     pub saved: BufferBinding<'a>,
     /// [`Plan::scratch_bytes`] of anything; may be left out where that is 0.
     pub scratch: Option<BufferBinding<'a>>,
@@ -96,6 +96,17 @@ pub struct FrozenBackwardBindings<'a> {
     pub dbeta: Option<BufferBinding<'a>>,
     /// [`Plan::scratch_bytes`] of anything; may be left out where that is 0.
     pub scratch: Option<BufferBinding<'a>>,
+}
+
+/// Buffers for [`UpdateRunning`].
+#[derive(Clone, Debug)]
+pub struct UpdateRunningBindings<'a> {
+    /// What the forward pass saved.
+    pub saved: BufferBinding<'a>,
+    /// The running statistics to move.
+    pub running: RunningBindings<'a>,
+    /// The batch counter, one `u32`, if the descriptor's running statistics have it.
+    pub counter: Option<BufferBinding<'a>>,
 }
 
 /// The plan of [`Kernels::inference`](crate::Kernels::inference).
@@ -146,7 +157,7 @@ impl Forward {
             self.0.channel("beta", to.beta.as_ref(), Read),
             self.0.channel("running_mean", running.map(|running| &running.mean), Write),
             self.0.channel("running_variance", running.map(|running| &running.variance), Write),
-            self.0.argument("counter", to.counter.as_ref(), 4, Write),
+            self.0.counter(to.counter.as_ref()),
             self.0.saved(&to.saved, Write),
             self.0.scratch(to.scratch.as_ref()),
         ])
@@ -168,6 +179,21 @@ impl Backward {
             self.0.channel("dgamma", to.dgamma.as_ref(), Write),
             self.0.channel("dbeta", to.dbeta.as_ref(), Write),
             self.0.scratch(to.scratch.as_ref()),
+        ])
+    }
+}
+
+impl UpdateRunning {
+    /// Binds buffers.
+    ///
+    /// # Errors
+    /// As [`Inference::bind`].
+    pub fn bind(&self, to: &UpdateRunningBindings<'_>) -> Result<Bound, BindError> {
+        self.0.bind(&[
+            self.0.saved(&to.saved, Read),
+            self.0.channel("running_mean", Some(&to.running.mean), Write),
+            self.0.channel("running_variance", Some(&to.running.variance), Write),
+            self.0.counter(to.counter.as_ref()),
         ])
     }
 }
@@ -202,6 +228,10 @@ impl FrozenBackward {
     }
 }
 
+/// The plan of [`Kernels::update_running`](crate::Kernels::update_running).
+#[derive(Debug)]
+pub struct UpdateRunning(pub(crate) Plan);
+
 macro_rules! derefs_to_plan {
     ($($plan:ident),*) => {$(
         impl Deref for $plan {
@@ -220,4 +250,4 @@ macro_rules! derefs_to_plan {
     )*};
 }
 
-derefs_to_plan!(Inference, Forward, Backward, FrozenBackward);
+derefs_to_plan!(Inference, Forward, Backward, FrozenBackward, UpdateRunning);

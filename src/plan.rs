@@ -55,8 +55,8 @@ impl Plan {
         self.recipe.scratch_bytes
     }
 
-    /// Bytes of the saved statistics that a training forward hands to the backward: C means, then C
-    /// inverse standard deviations, as f32.
+    /// Bytes of the saved statistics that a training forward hands to the backward: C means, then C inverse
+    /// standard deviations, then C (biased) variances, as f32.
     pub fn saved_bytes(&self) -> u64 {
         self.recipe.saved_bytes
     }
@@ -95,8 +95,12 @@ impl Plan {
         self.argument(name, binding, self.channel_bytes(), access)
     }
 
+    pub(crate) fn counter<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
+        self.argument("counter", binding, 4, Access::Write)
+    }
+
     pub(crate) fn saved<'a>(&self, binding: &BufferBinding<'a>, access: Access) -> Argument<'a> {
-        self.argument("saved", Some(binding), 2 * self.channel_bytes(), access)
+        self.argument("saved", Some(binding), 3 * self.channel_bytes(), access)
     }
 
     pub(crate) fn scratch<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
@@ -111,7 +115,7 @@ impl Plan {
     pub(crate) fn gamma_for_dx<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
         let wants_dx = match self.recipe.operation {
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => wanted.dx,
-            Operation::Inference | Operation::Forward => true,
+            Operation::Inference | Operation::Forward | Operation::UpdateRunning => true,
         };
         self.channel("gamma", binding.filter(|_| wants_dx), Access::Read)
     }

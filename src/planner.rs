@@ -1,6 +1,6 @@
 //! From a descriptor and a device to a recipe: every rule by which kernels, tiles and parts are chosen.
 
-use crate::descriptor::{Descriptor, Gradients, RunningVariance, View};
+use crate::descriptor::{Descriptor, Gradients, Momentum, RunningVariance, View};
 use crate::error::PlanError;
 use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Recipe, Regime};
 use crate::shader::{CHUNK, Flag, Flags, ITEMS, KEPT, Kernel, Permutation, Tile};
@@ -44,8 +44,14 @@ impl Planner<'_> {
         for permutation in permutations {
             self.check_workgroup(&permutation)?;
             let groups = u64::from(params.groups);
-            let sums_only = permutation.kernel == Kernel::BackwardApply && !permutation.flags.has(Flag::Dx);
-            let workgroups = if sums_only { groups } else { groups * u64::from(params.parts) };
+            let workgroups = match permutation.kernel {
+                Kernel::Count => 1,
+                // An invocation a unit.
+                Kernel::Running => u64::from(params.units.div_ceil(permutation.tile.invocations())),
+                // Sums alone need no more than one a group.
+                Kernel::BackwardApply if !permutation.flags.has(Flag::Dx) => groups,
+                _ => groups * u64::from(params.parts),
+            };
             dispatches.push(Dispatch { permutation, grid: self.grid(workgroups)? });
         }
         let (bytes_read, bytes_written) = self.traffic(regime, geometry, params.parts);
@@ -62,7 +68,7 @@ impl Planner<'_> {
             parts: params.parts,
             dispatches,
             scratch_bytes,
-            saved_bytes: if self.operation == Operation::Forward { 2 * channel_bytes } else { 0 },
+            saved_bytes: if self.operation == Operation::Forward { 3 * channel_bytes } else { 0 },
             bytes_read,
             bytes_written,
             params,
@@ -76,8 +82,8 @@ impl Planner<'_> {
     fn check_device(&self) -> Result<(), PlanError> {
         self.check_binding("x", 4 * self.values())?;
         match self.operation {
-            Operation::Forward | Operation::Backward(_) => {
-                self.check_binding("the saved statistics", 8 * u64::from(self.view.channels))
+            Operation::Forward | Operation::Backward(_) | Operation::UpdateRunning => {
+                self.check_binding("the saved statistics", 12 * u64::from(self.view.channels))
             }
             Operation::Inference | Operation::FrozenBackward(_) => Ok(()),
         }
@@ -189,7 +195,7 @@ impl Planner<'_> {
         let tensors = match self.operation {
             Operation::Forward => 1,
             Operation::Backward(_) | Operation::FrozenBackward(_) => 2,
-            Operation::Inference => return None,
+            Operation::Inference | Operation::UpdateRunning => return None,
         };
         let most = floor_power_of_two(self.invocations().min(self.memory_invocations(geometry)))
             .min(floor_power_of_two(self.tuning.resident[1]).max(self.columns(geometry)));
@@ -231,7 +237,8 @@ impl Planner<'_> {
 
     /// Without statistics of the batch nor sums over it, values do not meet.
     fn is_elementwise(&self) -> bool {
-        self.operation == Operation::Inference || self.operation == Operation::FrozenBackward(Gradients::DX)
+        let frozen_dx = Operation::FrozenBackward(Gradients::DX);
+        [Operation::Inference, Operation::UpdateRunning, frozen_dx].contains(&self.operation)
     }
 
     fn params(&self, geometry: Geometry, tile: Tile, order: Order, regime: Regime) -> Result<Params, PlanError> {
@@ -255,7 +262,8 @@ impl Planner<'_> {
         let running = self.descriptor.running.unwrap_or_default();
         let values = f64::from(self.view.outer) * f64::from(self.view.inner);
         let unbias = match running.variance {
-            RunningVariance::Unbiased => values / (values - 1.0),
+            // (Of one value the variance is 0, whatever it is multiplied by.)
+            RunningVariance::Unbiased => values / (values - 1.0).max(1.0),
             RunningVariance::Biased => 1.0,
         };
         Ok(Params {
@@ -273,7 +281,7 @@ impl Planner<'_> {
             step_column: step % inner,
             values: values as f32,
             epsilon: self.descriptor.epsilon,
-            momentum: running.momentum.weight_of_new(),
+            momentum: running.momentum.weight_of_new(1),
             unbias: unbias as f32,
         })
     }
@@ -309,9 +317,16 @@ impl Planner<'_> {
             Permutation { kernel, flags: Flags::of(&[&layout, flags].concat()), tile, items }
         };
         let affine = [(Flag::Gamma, gamma), (Flag::Beta, beta)];
-        let updates = (Flag::Running, running.is_some());
-        let counter = (Flag::Counter, running.is_some_and(|running| running.counts_batches));
-        match (self.operation, regime) {
+        // The cumulative average has to know the count, so it is taken after the forward pass.
+        let cumulative = running.is_some_and(|running| running.momentum == Momentum::Cumulative);
+        let updates = (Flag::Running, running.is_some() && !cumulative);
+        let counts = running.is_some_and(|running| running.has_counter());
+        let counter = (Flag::Counter, counts && !cumulative);
+        let average = [
+            Permutation { items: 0, ..permutation(Kernel::Count, &[(Flag::Counter, true)]) },
+            Permutation { items: 0, ..permutation(Kernel::Running, &[(Flag::Cumulative, true)]) },
+        ];
+        let mut permutations = match (self.operation, regime) {
             (Operation::Inference, _) => vec![permutation(Kernel::Inference, &affine)],
             (Operation::Forward, Regime::Resident) => {
                 vec![permutation(Kernel::ForwardResident, &[affine[0], affine[1], updates, counter])]
@@ -323,6 +338,8 @@ impl Planner<'_> {
             (Operation::FrozenBackward(_), Regime::Elementwise) => {
                 vec![permutation(Kernel::Inference, &[(Flag::Gradient, true), affine[0]])]
             }
+            (Operation::UpdateRunning, _) if cumulative => vec![],
+            (Operation::UpdateRunning, _) => vec![permutation(Kernel::Running, &[counter])],
             (Operation::Backward(wanted) | Operation::FrozenBackward(wanted), _) => {
                 let frozen = matches!(self.operation, Operation::FrozenBackward(_));
                 let sums = [(Flag::Frozen, frozen), (Flag::Dgamma, wanted.dgamma), (Flag::Dbeta, wanted.dbeta)];
@@ -337,7 +354,11 @@ impl Planner<'_> {
                     ]
                 }
             }
+        };
+        if cumulative && matches!(self.operation, Operation::Forward | Operation::UpdateRunning) {
+            permutations.extend(average);
         }
+        permutations
     }
 
     /// Enough workgroups in two dimensions.
@@ -361,10 +382,11 @@ impl Planner<'_> {
         let scratch = if regime == Regime::Split { scratch_bytes(geometry, parts) } else { 0 };
         match self.operation {
             Operation::Inference => (x + 2 * channel + given(&[gamma, beta]), x),
+            Operation::UpdateRunning => (4 * channel, 2 * channel),
             Operation::Forward => {
                 let reads = if regime == Regime::Split { 2 } else { 1 };
                 let moved = if running.is_some() { 2 * channel } else { 0 };
-                (reads * x + given(&[gamma, beta]) + moved + scratch, x + 2 * channel + moved + scratch)
+                (reads * x + given(&[gamma, beta]) + moved + scratch, x + 3 * channel + moved + scratch)
             }
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => {
                 let frozen = matches!(self.operation, Operation::FrozenBackward(_));

@@ -51,6 +51,8 @@ pub enum Operation {
     Backward(Gradients),
     /// Gradients through the running statistics.
     FrozenBackward(Gradients),
+    /// The running statistics, moved by what a forward pass saved.
+    UpdateRunning,
 }
 
 impl fmt::Display for Operation {
@@ -60,6 +62,7 @@ impl fmt::Display for Operation {
             Self::Forward => ("training forward", None),
             Self::Backward(gradients) => ("training backward", Some(gradients)),
             Self::FrozenBackward(gradients) => ("frozen backward", Some(gradients)),
+            Self::UpdateRunning => ("running update", None),
         };
         f.write_str(name)?;
         if let Some(gradients) = gradients {
@@ -162,8 +165,8 @@ pub struct Recipe {
     pub dispatches: Vec<Dispatch>,
     /// Bytes of scratch that the caller lends, 0 for none.
     pub scratch_bytes: u64,
-    /// Bytes of the statistics that a training forward leaves for the backward: mean and inverse
-    /// standard deviation of every channel. 0 for other operations.
+    /// Bytes of the statistics that a training forward leaves: mean, inverse standard deviation and
+    /// variance of every channel. 0 for other operations.
     pub saved_bytes: u64,
     /// Bytes that the dispatches read from memory: tensors as often as they are read, per-channel values and
     /// scratch once, since what reads them again finds them in the cache.
@@ -200,6 +203,11 @@ impl Recipe {
                     descriptor.check_training()?;
                 }
             }
+            Operation::UpdateRunning => {
+                descriptor.check_training()?;
+                descriptor.check_running()?;
+                descriptor.running.ok_or(PlanError::NoRunning)?;
+            }
             Operation::Inference => {}
         }
         let planner = Planner { descriptor, operation, view, capabilities, tuning, choice };
@@ -220,6 +228,7 @@ impl Recipe {
         let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
         match dispatch.permutation.kernel {
             Kernel::Inference => streaming,
+            Kernel::Running | Kernel::Count => 0,
             Kernel::ForwardResident | Kernel::BackwardResident => 2 * tree,
             Kernel::ForwardPartial | Kernel::BackwardPartial => blocked + tree,
             Kernel::ForwardApply | Kernel::BackwardApply => merging + streaming,

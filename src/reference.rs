@@ -58,20 +58,21 @@ pub fn inference(
     normalize(descriptor, x, &widen(running_mean), &inverse_deviation, gamma, beta)
 }
 
-/// The running statistics after one batch: running = (1 − f)·running + f·batch, mean and variance, with
-/// the descriptor's momentum f and its choice of variance, Σ(x − μ)²/(m − 1) or σ². Unchanged where the
-/// descriptor has no running statistics.
+/// The running statistics after the `number`-th batch (from 1): running = (1 − f)·running + f·batch, mean
+/// and variance, with the weight f of the descriptor's momentum and its choice of variance,
+/// Σ(x − μ)²/(m − 1) or σ². Unchanged where the descriptor has no running statistics.
 pub fn running(
     descriptor: &Descriptor,
     batch: &Forward,
     running_mean: &[f32],
     running_variance: &[f32],
+    number: u32,
 ) -> (Vec<f64>, Vec<f64>) {
     let Some(rule) = descriptor.running else { return (widen(running_mean), widen(running_variance)) };
-    let f = f64::from(rule.momentum.weight_of_new());
+    let f = f64::from(rule.momentum.weight_of_new(number));
     let m = descriptor.values_per_channel() as f64;
     let unbias = match rule.variance {
-        RunningVariance::Unbiased => m / (m - 1.0),
+        RunningVariance::Unbiased => m / (m - 1.0).max(1.0),
         RunningVariance::Biased => 1.0,
     };
     let moved = |running: &[f32], batch: &[f64], factor: f64| -> Vec<f64> {

@@ -29,11 +29,15 @@ pub enum Kernel {
     BackwardPartial,
     /// `shaders/backward_apply.wgsl`
     BackwardApply,
+    /// `shaders/running.wgsl`
+    Running,
+    /// `shaders/count.wgsl`
+    Count,
 }
 
 impl Kernel {
     /// All kernels.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Inference,
         Self::ForwardResident,
         Self::ForwardPartial,
@@ -41,6 +45,8 @@ impl Kernel {
         Self::BackwardResident,
         Self::BackwardPartial,
         Self::BackwardApply,
+        Self::Running,
+        Self::Count,
     ];
 
     /// Its name, which is its file's.
@@ -53,6 +59,8 @@ impl Kernel {
             Self::BackwardResident => "backward_resident",
             Self::BackwardPartial => "backward_partial",
             Self::BackwardApply => "backward_apply",
+            Self::Running => "running",
+            Self::Count => "count",
         }
     }
 
@@ -65,6 +73,8 @@ impl Kernel {
             Self::BackwardResident => include_str!("../shaders/backward_resident.wgsl"),
             Self::BackwardPartial => include_str!("../shaders/backward_partial.wgsl"),
             Self::BackwardApply => include_str!("../shaders/backward_apply.wgsl"),
+            Self::Running => include_str!("../shaders/running.wgsl"),
+            Self::Count => include_str!("../shaders/count.wgsl"),
         }
     }
 
@@ -77,7 +87,7 @@ impl Kernel {
     /// two a lane for sums, and a count besides for moments (`shared/sums.wgsl`, `shared/moments.wgsl`).
     pub const fn workgroup_bytes(self, value: u32) -> u32 {
         match self {
-            Self::Inference => 0,
+            Self::Inference | Self::Running | Self::Count => 0,
             Self::ForwardPartial | Self::ForwardApply => value.saturating_mul(2).saturating_add(4),
             Self::ForwardResident | Self::BackwardResident | Self::BackwardPartial | Self::BackwardApply => {
                 value.saturating_mul(2)
@@ -86,12 +96,13 @@ impl Kernel {
     }
 }
 
-const SHARED: [(&str, &str); 11] = [
+const SHARED: [(&str, &str); 12] = [
     ("affine", include_str!("../shaders/shared/affine.wgsl")),
     ("counter", include_str!("../shaders/shared/counter.wgsl")),
     ("element", include_str!("../shaders/shared/element.wgsl")),
     ("gradients", include_str!("../shaders/shared/gradients.wgsl")),
     ("moments", include_str!("../shaders/shared/moments.wgsl")),
+    ("moved", include_str!("../shaders/shared/moved.wgsl")),
     ("normalize", include_str!("../shaders/shared/normalize.wgsl")),
     ("outcome", include_str!("../shaders/shared/outcome.wgsl")),
     ("pivot", include_str!("../shaders/shared/pivot.wgsl")),
@@ -115,6 +126,8 @@ pub enum Flag {
     Running,
     /// Batches are counted.
     Counter,
+    /// The running statistics are the average over all batches.
+    Cumulative,
     /// Inference as the gradient of x through frozen statistics.
     Gradient,
     /// The backward pass goes through the running statistics.
@@ -131,13 +144,14 @@ pub enum Flag {
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::Wide, "wide"),
         (Self::ChannelsLast, "channels_last"),
         (Self::Gamma, "gamma"),
         (Self::Beta, "beta"),
         (Self::Running, "running"),
         (Self::Counter, "counter"),
+        (Self::Cumulative, "cumulative"),
         (Self::Gradient, "gradient"),
         (Self::Frozen, "frozen"),
         (Self::Dx, "dx"),
@@ -251,6 +265,9 @@ impl Permutation {
             Kernel::BackwardResident => 2 + statistics + has(Flag::Gamma) + self.gradients(),
             // x, dy and scratch, and dx if frozen.
             Kernel::BackwardPartial => 3 + statistics + has(Flag::Gamma) + self.gradients(),
+            // saved, and the two that move.
+            Kernel::Running => 3 + has(Flag::Counter) + has(Flag::Cumulative),
+            Kernel::Count => 1,
             // scratch, and x and dy where dx is computed.
             Kernel::BackwardApply => 1 + statistics + has(Flag::Gamma) + 2 * has(Flag::Dx) + self.gradients(),
         }
@@ -320,6 +337,8 @@ impl Permutation {
             Kernel::BackwardResident => vec![&[&[], &[Dx], &[Dx, Gamma]], sums, statistics],
             Kernel::BackwardPartial => vec![&[&[], &[Frozen], &[Frozen, Dx], &[Frozen, Dx, Gamma]]],
             Kernel::BackwardApply => vec![apply, sums],
+            Kernel::Running => vec![&[&[], &[Counter], &[Cumulative]]],
+            Kernel::Count => vec![&[&[Counter]]],
         };
         let layout: &[&[Flag]] = &[&[], &[Wide], &[ChannelsLast], &[ChannelsLast, Wide]];
         let one_buffer: &[&[Flag]] = &[&[], &[OneBuffer]];
@@ -333,6 +352,10 @@ impl Permutation {
         let wants_something = |flags: &Flags| [Dx, Dgamma, Dbeta].into_iter().any(|flag| flags.has(flag));
         if matches!(kernel, Kernel::BackwardResident | Kernel::BackwardApply) {
             sets.retain(wants_something);
+        }
+        // What reads no buffer has no second form for one buffer.
+        if kernel == Kernel::Count {
+            sets.retain(|flags| !flags.has(OneBuffer));
         }
         let items: &[u32] = if kernel.is_resident() { &ITEMS } else { &[0] };
         sets.iter()

@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::kernels::Kernels;
 use crate::operations::{
     Backward, BackwardBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings, Inference,
-    InferenceBindings, RunningBindings,
+    InferenceBindings, RunningBindings, UpdateRunning, UpdateRunningBindings,
 };
 use crate::plan::{Bound, Plan};
 use crate::recipe::Operation;
@@ -38,8 +38,11 @@ pub struct Problem {
     pub running_mean: Vec<f32>,
     /// Running variance before: C values.
     pub running_variance: Vec<f32>,
-    /// For a backward pass: what the forward pass saved, C means and C inverse standard deviations.
+    /// For a backward pass or an update of the running statistics: what the forward pass saved, C means, C
+    /// inverse standard deviations and C variances.
     pub saved: Vec<f32>,
+    /// The batches counted before.
+    pub batches: u32,
 }
 
 impl Problem {
@@ -58,13 +61,14 @@ impl Problem {
         let beta = draw(channels, 0.0, 1.0);
         let running_mean = draw(channels, mean, 0.5 * deviation);
         let running_variance = draw(channels, 0.0, deviation).iter().map(|d| d * d + 0.1).collect();
-        Self { x, dy, gamma, beta, running_mean, running_variance, saved: vec![], descriptor }.with_saved()
+        Self { x, dy, gamma, beta, running_mean, running_variance, saved: vec![], batches: 0, descriptor }.with_saved()
     }
 
     /// The same problem with `saved` computed from x by the reference.
     pub fn with_saved(self) -> Self {
         let batch = reference::forward(&self.descriptor, &self.x, None, None);
-        let saved = batch.mean.iter().chain(&batch.inverse_deviation).map(|value| *value as f32).collect();
+        let saved = [batch.mean, batch.inverse_deviation, batch.variance].concat();
+        let saved = saved.into_iter().map(|value| value as f32).collect();
         Self { saved, ..self }
     }
 
@@ -113,27 +117,32 @@ impl Problem {
             contents: vec![POISON; if wanted { len } else { 0 }],
             output: true,
         };
-        let running = self.descriptor.running.filter(|_| operation == Operation::Forward);
+        let moves = [Operation::Forward, Operation::UpdateRunning].contains(&operation);
+        let running = self.descriptor.running.filter(|_| moves);
         let wanted = match operation {
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => wanted,
-            Operation::Inference | Operation::Forward => Gradients { dx: false, dgamma: false, dbeta: false },
+            Operation::Inference | Operation::Forward | Operation::UpdateRunning => {
+                Gradients { dx: false, dgamma: false, dbeta: false }
+            }
         };
         let forward = operation == Operation::Forward;
         let makes_y = forward || operation == Operation::Inference;
+        let goes_back = matches!(operation, Operation::Backward(_) | Operation::FrozenBackward(_));
+        let counted = [f32::from_bits(self.batches)];
         let plan = AnyPlan::new(kernels, &self.descriptor, operation)?;
         let tensors = [
-            input("x", &self.x),
-            input("dy", if makes_y { &[] } else { &self.dy }),
+            input("x", if operation == Operation::UpdateRunning { &[] } else { &self.x }),
+            input("dy", if goes_back { &self.dy } else { &[] }),
             input("gamma", self.gamma().unwrap_or_default()),
             input("beta", self.beta().unwrap_or_default()),
             Tensor { output: running.is_some(), ..input("running_mean", &self.running_mean) },
             Tensor { output: running.is_some(), ..input("running_variance", &self.running_variance) },
             Tensor {
                 output: true,
-                ..input("counter", if running.is_some_and(|r| r.counts_batches) { &[0.0] } else { &[] })
+                ..input("counter", if running.is_some_and(|r| r.has_counter()) { &counted } else { &[] })
             },
             output("y", x, makes_y),
-            if forward { output("saved", 2 * c, true) } else { input("saved", &self.saved) },
+            if forward { output("saved", 3 * c, true) } else { input("saved", &self.saved) },
             output("dx", x, wanted.dx),
             output("dgamma", c, wanted.dgamma),
             output("dbeta", c, wanted.dbeta),
@@ -166,28 +175,33 @@ impl Problem {
             }
             Operation::Forward => {
                 let batch = reference::forward(descriptor, x, self.gamma(), self.beta());
-                let (mean, variance) = reference::running(descriptor, &batch, running_mean, running_variance);
+                let (mean, variance) =
+                    reference::running(descriptor, &batch, running_mean, running_variance, self.batches + 1);
                 let statistics =
                     Statistics { mean: batch.mean.clone(), inverse_deviation: batch.inverse_deviation.clone() };
                 let dmean = tolerance.mean();
                 let dvariance = tolerance.variance(&batch, &dmean);
                 let dinverse = tolerance.inverse_deviation(descriptor, &batch, &dvariance);
-                let saved = [&batch.mean[..], &batch.inverse_deviation].concat();
-                let dsaved = [&dmean[..], &dinverse].concat();
+                let saved = [&batch.mean[..], &batch.inverse_deviation, &batch.variance].concat();
+                let dsaved = [&dmean[..], &dinverse, &dvariance].concat();
                 let y = tolerance.y(self, &statistics, &batch.y, &dmean, &dinverse);
                 let mut all = vec![over_x("y", batch.y, y), over_c("saved", saved, dsaved)];
-                if let Some(running) = descriptor.running {
-                    let weight = f64::from(running.momentum.weight_of_new());
-                    let moved = |d: &[f64], before: &[f32], after: &[f64]| -> Vec<f64> {
-                        let rounding = before.iter().zip(after).map(|(b, a)| 2.0 * U * (f64::from(b.abs()) + a.abs()));
-                        // (m/(m-1) is at most 2.)
-                        d.iter().zip(rounding).map(|(d, rounding)| 2.0 * weight * d + rounding).collect()
-                    };
-                    let (dm, dv) = (moved(&dmean, running_mean, &mean), moved(&dvariance, running_variance, &variance));
-                    all.push(over_c("running_mean", mean, dm));
-                    all.push(over_c("running_variance", variance, dv));
+                if descriptor.running.is_some() {
+                    all.extend(self.expect_running(mean, variance, [&dmean, &dvariance]));
                 }
                 all
+            }
+            Operation::UpdateRunning => {
+                let saved: Vec<f64> = self.saved.iter().map(|value| f64::from(*value)).collect();
+                let plane = |i: usize| saved[i * c..(i + 1) * c].to_vec();
+                let batch =
+                    reference::Forward { y: vec![], mean: plane(0), inverse_deviation: plane(1), variance: plane(2) };
+                let (mean, variance) =
+                    reference::running(descriptor, &batch, running_mean, running_variance, self.batches + 1);
+                // Only the products with the weights round.
+                let rounding = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| 4.0 * U * v.abs()).collect() };
+                let (dmean, dvariance) = (rounding(&batch.mean), rounding(&batch.variance));
+                self.expect_running(mean, variance, [&dmean, &dvariance]).to_vec()
             }
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => {
                 let frozen = matches!(operation, Operation::FrozenBackward(_));
@@ -209,6 +223,22 @@ impl Problem {
                 .collect()
             }
         }
+    }
+
+    /// The running statistics after, where those of the batch may be off by `d`.
+    fn expect_running(&self, mean: Vec<f64>, variance: Vec<f64>, d: [&[f64]; 2]) -> [Expected; 2] {
+        let momentum = self.descriptor.running.unwrap_or_default().momentum;
+        let weight = f64::from(momentum.weight_of_new(self.batches + 1));
+        let expected = |name, before: &[f32], after: Vec<f64>, d: &[f64]| {
+            let rounding = before.iter().zip(&after).map(|(b, a)| 2.0 * U * (f64::from(b.abs()) + a.abs()));
+            // (m/(m-1) is at most 2.)
+            let tolerances = d.iter().zip(rounding).map(|(d, rounding)| 2.0 * weight * d + rounding).collect();
+            Expected { name, values: after, tolerances, channels: Channels::Each }
+        };
+        [
+            expected("running_mean", &self.running_mean, mean, d[0]),
+            expected("running_variance", &self.running_variance, variance, d[1]),
+        ]
     }
 
     /// Judges what came back against the reference.
@@ -353,8 +383,8 @@ impl Statistics {
 
     fn saved(problem: &Problem) -> Self {
         let saved: Vec<f64> = problem.saved.iter().map(|value| f64::from(*value)).collect();
-        let (mean, inverse_deviation) = saved.split_at(saved.len() / 2);
-        Self { mean: mean.to_vec(), inverse_deviation: inverse_deviation.to_vec() }
+        let channels = problem.descriptor.channels();
+        Self { mean: saved[..channels].to_vec(), inverse_deviation: saved[channels..2 * channels].to_vec() }
     }
 }
 
@@ -507,6 +537,7 @@ enum AnyPlan {
     Forward(Forward),
     Backward(Backward),
     Frozen(FrozenBackward),
+    UpdateRunning(UpdateRunning),
 }
 
 impl AnyPlan {
@@ -516,6 +547,7 @@ impl AnyPlan {
             Operation::Forward => Self::Forward(kernels.forward(descriptor)?),
             Operation::Backward(wanted) => Self::Backward(kernels.backward(descriptor, wanted)?),
             Operation::FrozenBackward(wanted) => Self::Frozen(kernels.frozen_backward(descriptor, wanted)?),
+            Operation::UpdateRunning => Self::UpdateRunning(kernels.update_running(descriptor)?),
         })
     }
 
@@ -525,6 +557,7 @@ impl AnyPlan {
             Self::Forward(plan) => plan,
             Self::Backward(plan) => plan,
             Self::Frozen(plan) => plan,
+            Self::UpdateRunning(plan) => plan,
         }
     }
 
@@ -557,6 +590,11 @@ impl AnyPlan {
                 dgamma,
                 dbeta,
                 scratch,
+            }),
+            Self::UpdateRunning(plan) => plan.bind(&UpdateRunningBindings {
+                saved: need("saved")?,
+                running: running()?,
+                counter: arena.get("counter"),
             }),
             Self::Frozen(plan) => plan.bind(&FrozenBackwardBindings {
                 x: arena.get("x"),

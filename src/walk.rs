@@ -37,6 +37,7 @@ impl Recipe {
             Walk { params, place, element: place.first, cursor: params.cursor_at(&place), iterations: 0, visit };
         match kernel {
             Kernel::Inference => walk.stream(place.end),
+            Kernel::Running | Kernel::Count => {}
             Kernel::ForwardResident => walk.keep(dispatch.permutation.items, 2, self.tile),
             Kernel::BackwardResident => walk.keep(dispatch.permutation.items, 1, self.tile),
             Kernel::ForwardPartial | Kernel::BackwardPartial => {

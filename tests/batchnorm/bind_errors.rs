@@ -32,7 +32,7 @@ struct Buffers([Buffer; 9]);
 
 impl Buffers {
     fn new(noop: &Noop) -> Self {
-        Self([X, X, C, C, C, C, 4, 2 * C, 4096].map(|bytes| noop.buffer(bytes)))
+        Self([X, X, C, C, C, C, 4, 3 * C, 4096].map(|bytes| noop.buffer(bytes)))
     }
 
     fn bindings(&self) -> ForwardBindings<'_> {
@@ -130,7 +130,7 @@ fn size() {
         &["y is 92 bytes", "exactly 96"],
     );
     bind_error(|to, all, _| to.y = sized(all.0[8].as_entire_buffer_binding(), 0, X + 4), &["y is 100 bytes", "96"]);
-    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "at least 32"]);
+    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "at least 48"]);
     bind_error(|to, all, _| to.gamma = Some(all.0[6].as_entire_buffer_binding()), &["gamma is 4 bytes", "at least 16"]);
 }
 
@@ -171,12 +171,12 @@ fn usage() {
 fn overlap() {
     let error = bind_error(|to, all, _| to.y = all.0[0].as_entire_buffer_binding(), &["x and y", "overlap", "written"]);
     assert_eq!(error, BindError::Overlap { first: "x", second: "y" });
-    bind_error(|to, all, _| to.saved = sized(all.0[8].as_entire_buffer_binding(), 0, 2 * C), &["saved and scratch"]);
+    bind_error(|to, all, _| to.saved = sized(all.0[8].as_entire_buffer_binding(), 0, 3 * C), &["saved and scratch"]);
     bind_error(
         |to, all, _| {
             to.gamma = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
             to.beta = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
-            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 2 * C);
+            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 3 * C);
             to.scratch = Some(sized(all.0[8].as_entire_buffer_binding(), 1024, 1024));
         },
         &["gamma and saved"],
@@ -200,7 +200,7 @@ fn unused_scratch_may_lie_anywhere() {
     assert_eq!(plan.scratch_bytes(), 0);
     let [x, y, c] = [X, 4096, 2 * C].map(|bytes| noop.buffer(bytes));
     let c = c.as_entire_buffer_binding();
-    let saved = noop.buffer(2 * C);
+    let saved = noop.buffer(3 * C);
     let bound = plan.bind(&ForwardBindings {
         x: x.as_entire_buffer_binding(),
         y: y.as_entire_buffer_binding(),

@@ -127,7 +127,7 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
                 beta: lender.lend(3, c),
                 running: Some(running()),
                 counter: None,
-                saved: must(6, 2 * c),
+                saved: must(6, 3 * c),
                 scratch: lender.lend(7, plan.scratch_bytes()),
             })
         }
@@ -138,7 +138,7 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
                 x: must(0, x),
                 dy: must(1, x),
                 gamma: lender.lend(2, c),
-                saved: must(6, 2 * c),
+                saved: must(6, 3 * c),
                 dx,
                 dgamma,
                 dbeta,

@@ -1,10 +1,11 @@
 //! `BatchNorm`, the layer.
 
 use wgpu_batchnorm::recipe::Operation;
-use wgpu_batchnorm::verify::{Answer, Problem};
+use wgpu_batchnorm::verify::{Answer, Placement, Problem};
 use wgpu_batchnorm::wgpu::Buffer;
 use wgpu_batchnorm::{
-    BatchNorm, BindError, Descriptor, Error, Gpu, Gradients, Layout, Momentum, PlanError, Running, RunningVariance,
+    BatchNorm, BindError, Convention, Descriptor, Error, Gpu, Gradients, Layout, Momentum, OneValue, PlanError,
+    Running, RunningVariance,
 };
 
 use crate::adapters::on_every_gpu;
@@ -139,5 +140,68 @@ fn refuses_to_have_no_channels_or_too_many() {
         assert_eq!(BatchNorm::new(&gpu.kernels, 0).err(), Some(PlanError::NoChannels));
         let error = BatchNorm::new(&gpu.kernels, usize::MAX).err();
         assert!(matches!(error, Some(PlanError::Limit { .. })), "{error:?}");
+    });
+}
+
+/// PyTorch's `momentum=None`: after n batches the running statistics are the plain average of theirs.
+#[test]
+fn the_cumulative_average_is_the_average() {
+    on_every_gpu(|gpu| {
+        let rule = Running { momentum: Momentum::Cumulative, ..Running::default() };
+        let layer = BatchNorm::new(&gpu.kernels, 5).unwrap().running(rule);
+        let mut average = vec![0.0; 5];
+        for seed in 1..=4 {
+            let problem = Problem::random(layer.descriptor(&[6, 5, 3]), seed as f32, 1.0, seed);
+            let x = gpu.upload(&problem.x).unwrap();
+            let others = [0; 3].map(|_| gpu.empty(x.size()).unwrap());
+            let [y, dy, dx] = others.each_ref().map(Buffer::as_entire_buffer_binding);
+            let step = layer.training(&[6, 5, 3], x.as_entire_buffer_binding(), y, dy, dx).unwrap();
+            gpu.run(|pass| step.forward.record(pass));
+            let batch = wgpu_batchnorm::reference::forward(&problem.descriptor, &problem.x, None, None);
+            average.iter_mut().zip(&batch.mean).for_each(|(sum, mean)| *sum += mean / 4.0);
+        }
+        let running_mean: Vec<f32> = read(gpu, &layer.running_mean);
+        for (got, expected) in running_mean.iter().zip(&average) {
+            approx::assert_abs_diff_eq!(f64::from(*got), *expected, epsilon = 1e-5);
+        }
+        assert_eq!(pollster::block_on(gpu.read::<u32>(&layer.batches)).unwrap(), [4]);
+    });
+}
+
+/// A forward pass without running statistics, computed twice, and one update of them: as one forward pass.
+#[test]
+fn running_statistics_can_be_moved_apart() {
+    on_every_gpu(|gpu| {
+        for momentum in [Momentum::New(0.3), Momentum::Cumulative] {
+            let rule = Running { momentum, counts_batches: true, ..Running::default() };
+            let descriptor = Descriptor::new([6, 5, 3], Layout::ChannelsFirst).running(rule);
+            let problem = Problem { batches: 3, ..Problem::random(descriptor.clone(), 2.0, 1.0, 9) };
+            let run = |problem: &Problem, operation| {
+                pollster::block_on(problem.run(gpu, &gpu.kernels, operation, Placement::Separate)).unwrap()
+            };
+            let together = run(&problem, Operation::Forward);
+            let alone = Problem { descriptor: descriptor.running(None), ..problem.clone() };
+            let saved = run(&alone, Operation::Forward).get("saved").to_vec();
+            let moved = run(&Problem { saved, ..problem }, Operation::UpdateRunning);
+            for name in ["running_mean", "running_variance", "counter"] {
+                assert_eq!(moved.get(name), together.get(name), "{name} {momentum:?}");
+            }
+            assert_eq!(moved.get("counter")[0].to_bits(), 4);
+        }
+    });
+}
+
+/// Frameworks but PyTorch: one value a channel has no variance, and y is β.
+#[test]
+fn one_value_may_have_no_variance() {
+    on_every_gpu(|gpu| {
+        for convention in Convention::ALL.into_iter().filter(|convention| convention.one_value() != OneValue::Refused) {
+            let descriptor = Descriptor::new([1, 5], Layout::ChannelsFirst).convention(convention);
+            let problem = Problem::random(descriptor, 2.0, 1.0, 9);
+            let answer =
+                pollster::block_on(problem.run(gpu, &gpu.kernels, Operation::Forward, Placement::Separate)).unwrap();
+            assert_eq!(answer.get("y"), problem.beta, "{convention:?}");
+            judge(&gpu.name(), &problem, Operation::Forward, &answer);
+        }
     });
 }

@@ -87,7 +87,7 @@ fn a_broken_kernel_is_seen() {
     for permutation in Permutation::all(Tile { columns: 1, lanes: 8 }) {
         let text = permutation.wgsl();
         assert!(validate(&text).is_ok());
-        for (from, to) in [("let at = ", "let elsewhere = "), ("fn main(", "fn main(("), (": u32,", ": f32,")] {
+        for (from, to) in [("let workgroup = ", "let elsewhere = "), ("fn main(", "fn main(("), (": u32,", ": f32,")] {
             let broken = text.replacen(from, to, 1);
             assert_ne!(broken, text);
             assert!(validate(&broken).is_err(), "{permutation:?} with {to:?}");

@@ -70,7 +70,7 @@ fn momentum() {
         let descriptor = images().running(Running { momentum, ..Running::default() });
         let error = noop.kernels.forward(&descriptor).unwrap_err();
         assert!(matches!(error, PlanError::Momentum { .. }), "{error:?}");
-        says(&error, &["momentum", &momentum.weight_of_new().to_string(), "0 to 1"]);
+        says(&error, &["momentum", &momentum.weight_of_new(1).to_string(), "0 to 1"]);
         // Inference moves nothing.
         noop.kernels.inference(&descriptor).unwrap();
     }
@@ -155,5 +155,14 @@ fn pipeline() {
     let error = noop.kernels.inference(&images()).unwrap_err();
     assert!(matches!(error, PlanError::Pipeline { .. }), "{error:?}");
     says(&error, &["inference", "report", "uniform"]);
+    noop.assert_silent();
+}
+
+#[test]
+fn no_running() {
+    let noop = Noop::new();
+    let error = noop.kernels.update_running(&images().running(None)).unwrap_err();
+    assert_eq!(error, PlanError::NoRunning);
+    says(&error, &["no running statistics", "Descriptor::running"]);
     noop.assert_silent();
 }

@@ -19,13 +19,13 @@ fn agrees_with_an_example_by_hand() {
     assert_relative_eq!(batch.inverse_deviation[..], [0.5, 2.0_f64.sqrt()][..]);
     assert_relative_eq!(batch.y[..], [6.0, 8.0, -1.0, -1.0, 10.0, 16.0, -1.0, -1.0][..]);
     // 3/4 of the old and 1/4 of the new; the unbiased variance is 14/3.
-    let (mean, variance) = reference::running(&descriptor, &batch, &[4.0, 1.0], &[2.0, 1.0]);
+    let (mean, variance) = reference::running(&descriptor, &batch, &[4.0, 1.0], &[2.0, 1.0], 1);
     assert_relative_eq!(mean[..], [3.75, 2.0][..]);
     assert_relative_eq!(variance[..], [1.5 + 14.0 / 12.0, 0.75][..]);
     let biased = descriptor.clone().running(Running { variance: RunningVariance::Biased, ..running });
-    assert_relative_eq!(reference::running(&biased, &batch, &[4.0, 1.0], &[2.0, 1.0]).1[0], 1.5 + 3.5 / 4.0);
+    assert_relative_eq!(reference::running(&biased, &batch, &[4.0, 1.0], &[2.0, 1.0], 1).1[0], 1.5 + 3.5 / 4.0);
     let none = descriptor.running(None);
-    assert_eq!(reference::running(&none, &batch, &[4.0, 1.0], &[2.0, 1.0]), (vec![4.0, 1.0], vec![2.0, 1.0]));
+    assert_eq!(reference::running(&none, &batch, &[4.0, 1.0], &[2.0, 1.0], 1), (vec![4.0, 1.0], vec![2.0, 1.0]));
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Stage {
         let (forward, inference) = (operation == Operation::Forward, operation == Operation::Inference);
         let wanted = match operation {
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => wanted,
-            Operation::Inference | Operation::Forward => none,
+            Operation::Inference | Operation::Forward | Operation::UpdateRunning => none,
         };
         let frozen = matches!(operation, Operation::FrozenBackward(_));
         let plan = AnyPlan::new(kernels, problem, operation);
@@ -80,7 +80,7 @@ impl Stage {
             ("beta", forward || inference, bits(&problem.beta)),
             ("running_mean", reads_running, bits(&problem.running_mean)),
             ("running_variance", reads_running, bits(&problem.running_variance)),
-            ("saved", !inference && !frozen, if forward { empty(2 * c) } else { bits(&problem.saved) }),
+            ("saved", !inference && !frozen, if forward { empty(3 * c) } else { bits(&problem.saved) }),
             ("dy", !forward && !inference, bits(&problem.dy)),
             ("y", forward || inference, empty(x)),
             ("dx", wanted.dx, empty(x)),
@@ -131,6 +131,7 @@ impl AnyPlan {
             Operation::Forward => Self::Forward(kernels.forward(descriptor).unwrap()),
             Operation::Backward(wanted) => Self::Backward(kernels.backward(descriptor, wanted).unwrap()),
             Operation::FrozenBackward(wanted) => Self::Frozen(kernels.frozen_backward(descriptor, wanted).unwrap()),
+            Operation::UpdateRunning => unreachable!("no test stages this"),
         }
     }
 

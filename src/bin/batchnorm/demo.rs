@@ -94,6 +94,7 @@ async fn normalise(gpus: &[Gpu]) -> Outcome {
         // Only the backward pass takes these.
         dy: vec![],
         saved: vec![],
+        batches: 0,
     };
     let (mut right, mut shown) = (true, false);
     let mut lines = Vec::new();
@@ -130,8 +131,10 @@ async fn normalise(gpus: &[Gpu]) -> Outcome {
 /// Draws the statistics of every pixel, and some digits. What was before is what the GPU saved, what is
 /// after is computed from its output.
 fn show(digits: &Digits, answer: &Answer) {
-    let (mean, inverse) = answer.get("saved").split_at(PIXELS);
-    let deviation: Vec<f32> = inverse.iter().map(|r| (1.0 / (r * r) - EPSILON).max(0.0).sqrt()).collect();
+    // Means, inverse standard deviations, variances.
+    let saved: Vec<&[f32]> = answer.get("saved").chunks(PIXELS).collect();
+    let [mean, _, variance] = saved[..] else { return };
+    let deviation: Vec<f32> = variance.iter().map(|variance| variance.sqrt()).collect();
     let y = answer.get("y");
     let (mean_after, deviation_after) = statistics(y);
     let (top_mean, top_deviation) = (largest(mean), largest(&deviation));

@@ -116,6 +116,7 @@ fn plan(kernels: &Kernels, problem: &Problem, operation: Operation) -> Result<Re
         Operation::Forward => kernels.forward(descriptor)?.recipe().clone(),
         Operation::Backward(wanted) => kernels.backward(descriptor, wanted)?.recipe().clone(),
         Operation::FrozenBackward(wanted) => kernels.frozen_backward(descriptor, wanted)?.recipe().clone(),
+        Operation::UpdateRunning => kernels.update_running(descriptor)?.recipe().clone(),
     })
 }
 
@@ -200,15 +201,17 @@ impl Report {
 }
 
 /// Operations, apart from the gradients that are wanted of them, in the order of the table.
-const OPERATIONS: [&str; 4] = ["inference", "training forward", "training backward", "frozen backward"];
+const OPERATIONS: [&str; 5] =
+    ["inference", "training forward", "training backward", "frozen backward", "running update"];
 
 fn name(operation: Operation) -> &'static str {
-    let [inference, forward, backward, frozen] = OPERATIONS;
+    let [inference, forward, backward, frozen, update] = OPERATIONS;
     match operation {
         Operation::Inference => inference,
         Operation::Forward => forward,
         Operation::Backward(_) => backward,
         Operation::FrozenBackward(_) => frozen,
+        Operation::UpdateRunning => update,
     }
 }
 

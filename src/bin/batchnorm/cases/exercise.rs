@@ -2,7 +2,9 @@
 
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Answer, Placement, Problem};
-use wgpu_batchnorm::{BatchNorm, Descriptor, Error, Gpu, Gradients, Momentum, PlanError, Running, RunningVariance};
+use wgpu_batchnorm::{
+    BatchNorm, Descriptor, Error, Gpu, Gradients, Momentum, OneValue, PlanError, Running, RunningVariance,
+};
 
 use super::file::{Case, FileError, Tensor, Values};
 use super::module::Module;
@@ -253,6 +255,11 @@ fn problem(case: &Case, x: &str, running: Option<Running>) -> Result<Problem, Fi
     let descriptor = Descriptor::new(case.tensor(x)?.shape.clone(), case.layout())
         .affine(case.has("in.gamma"), case.has("in.beta"))
         .running(running);
+    // Where an answer was recorded, the framework had one for one value a channel too.
+    let descriptor = match case.op.as_str() {
+        "error" => descriptor,
+        _ => descriptor.one_value(OneValue::HasNoVariance),
+    };
     let descriptor = match case.number("eps")? {
         Some(epsilon) => descriptor.epsilon(epsilon),
         None => descriptor,
@@ -267,6 +274,7 @@ fn problem(case: &Case, x: &str, running: Option<Running>) -> Result<Problem, Fi
         running_mean: owned("in.running_mean")?,
         running_variance: owned("in.running_var")?,
         saved: vec![],
+        batches: case.get("num_batches_tracked_before").and_then(|batches| batches.parse().ok()).unwrap_or(0),
         descriptor,
     })
 }
@@ -279,15 +287,13 @@ fn convention(case: &Case) -> Result<Option<Running>, Stop> {
         Some("population") => RunningVariance::Biased,
         Some(other) => return Err(case.error(format!("its metadata has an unknown running_var = {other}")).into()),
     };
-    let Some(momentum) = case.number("momentum")? else {
-        return Err(Stop::Ran(Ran::LeftOut(
-            "the cumulative average (momentum none) is not in this version".to_owned(),
-        )));
-    };
-    let momentum = match case.text("momentum_convention")? {
-        "torch" => Momentum::New(momentum),
-        "decay" => Momentum::Old(momentum),
-        other => return Err(case.error(format!("its metadata has an unknown momentum_convention = {other}")).into()),
+    let momentum = match (case.text("momentum_convention")?, case.number("momentum")?) {
+        (_, None) => Momentum::Cumulative,
+        ("torch", Some(weight)) => Momentum::New(weight),
+        ("decay", Some(decay)) => Momentum::Old(decay),
+        (other, _) => {
+            return Err(case.error(format!("its metadata has an unknown momentum_convention = {other}")).into());
+        }
     };
     Ok(Some(Running { momentum, variance, counts_batches: false }))
 }
@@ -303,11 +309,13 @@ fn output(name: &str, values: &[f32]) -> Output {
 /// The answer of a training forward by the names of the cases.
 fn forward_outputs(answer: &Answer) -> Vec<Output> {
     let saved = answer.get("saved");
-    let (mean, inverse_deviation) = saved.split_at(saved.len() / 2);
+    let mut planes = saved.chunks((saved.len() / 3).max(1));
+    let mut plane = || planes.next().unwrap_or_default();
     let all = [
         output("y", answer.get("y")),
-        output("save_mean", mean),
-        output("save_invstd", inverse_deviation),
+        output("save_mean", plane()),
+        output("save_invstd", plane()),
+        output("save_var", plane()),
         output("running_mean", answer.get("running_mean")),
         output("running_var", answer.get("running_variance")),
     ];

@@ -4,7 +4,7 @@ use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::tuning::{Order, Tuning};
 use wgpu_batchnorm::verify::{Placement, Problem};
-use wgpu_batchnorm::{Choice, Descriptor, Gradients, Kernels, Layout, Momentum, Running, RunningVariance};
+use wgpu_batchnorm::{Choice, Convention, Descriptor, Gradients, Kernels, Layout, Momentum, OneValue, Running};
 
 /// Every subject with every operation in every way.
 pub struct Block {
@@ -131,7 +131,7 @@ const AWKWARD: [(&str, &[usize]); 36] = [
     ("NHWC", &[1, 1000, 750, 4]),
 ];
 
-/// One value a channel, which only running statistics can normalise.
+/// One value a channel, where the batch has no variance.
 const ONE_VALUE: [(&str, &[usize]); 3] = [("NC", &[1, 1]), ("NCHW", &[1, 7, 1, 1]), ("NHWC", &[1, 1, 1, 20])];
 
 /// One of each layout that fits the registers of a workgroup and can be split too.
@@ -192,8 +192,11 @@ pub fn blocks(quick: bool) -> Vec<Block> {
         },
         Block {
             shows: "one value a channel",
-            subjects: subjects(&ONE_VALUE),
-            operations: vec![OPERATIONS[0], OPERATIONS[3], OPERATIONS[4]],
+            subjects: subjects(&ONE_VALUE)
+                .iter()
+                .map(|one| one.with(|it| it.one_value(OneValue::HasNoVariance)))
+                .collect(),
+            operations: OPERATIONS.to_vec(),
             ways: vec![Way::BY_RULE],
         },
         Block {
@@ -227,9 +230,25 @@ pub fn blocks(quick: bool) -> Vec<Block> {
         },
         Block {
             shows: "conventions of running statistics",
-            subjects: pair.iter().flat_map(|one| conventions().map(|rule| one.with(|it| it.running(rule)))).collect(),
+            subjects: pair
+                .iter()
+                .flat_map(|one| conventions().into_iter().map(|rule| one.with(|it| it.running(rule))))
+                .collect(),
             operations: vec![Operation::Forward],
             ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "running statistics moved on their own",
+            subjects: subjects(&RANKS)
+                .iter()
+                .chain(&pair)
+                .flat_map(|one| {
+                    let rules = conventions().into_iter().flatten();
+                    rules.map(|rule| one.with(|it| it.running(rule))).collect::<Vec<_>>()
+                })
+                .collect(),
+            operations: vec![Operation::UpdateRunning],
+            ways: vec![Way::BY_RULE],
         },
         Block {
             shows: "all tensors in one buffer",
@@ -269,16 +288,15 @@ fn some_gradients() -> impl Iterator<Item = Gradients> {
     (1..7).map(|bits| Gradients { dx: bits & 1 > 0, dgamma: bits & 2 > 0, dbeta: bits & 4 > 0 })
 }
 
-/// None; PyTorch's with its counter; Keras' and ONNX' and TensorFlow's.
-fn conventions() -> [Option<Running>; 5] {
-    let of = |momentum, variance| Some(Running { momentum, variance, counts_batches: false });
-    [
+/// None; PyTorch's with its counter and as an average over all batches; those of the frameworks.
+fn conventions() -> Vec<Option<Running>> {
+    let pytorch = Convention::PyTorch.running();
+    let own = [
         None,
-        Some(Running { counts_batches: true, ..Running::default() }),
-        of(Momentum::Old(0.99), RunningVariance::Biased),
-        of(Momentum::Old(0.9), RunningVariance::Biased),
-        of(Momentum::New(1.0), RunningVariance::Unbiased),
-    ]
+        Some(Running { counts_batches: true, ..pytorch }),
+        Some(Running { momentum: Momentum::Cumulative, ..pytorch }),
+    ];
+    own.into_iter().chain(Convention::ALL.map(|convention| Some(convention.running()))).collect()
 }
 
 #[cfg(test)]
