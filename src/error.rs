@@ -201,6 +201,13 @@ pub enum Error {
     #[cfg(feature = "gpu")]
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// See [`FoldError`](crate::fold::FoldError).
+    #[error(transparent)]
+    Fold(#[from] crate::fold::FoldError),
+    /// See [`CheckpointError`](crate::checkpoint::CheckpointError).
+    #[cfg(feature = "checkpoint")]
+    #[error(transparent)]
+    Checkpoint(#[from] crate::checkpoint::CheckpointError),
 }
 
 /// No device, or no answer from it.

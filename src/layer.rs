@@ -35,7 +35,7 @@ pub struct BatchNorm {
     /// Batches that the running statistics have seen: one `u32`.
     pub batches: wgpu::Buffer,
     kernels: Kernels,
-    channels: usize,
+    pub(crate) channels: usize,
     layout: Layout,
     epsilon: f32,
     running: Running,

@@ -71,6 +71,8 @@
 //! ([`Layout`]). γ and β are there or not, each on its own.
 //!
 //! [`BatchNorm`] is a layer on top of these that owns γ, β, the running statistics and the batch counter.
+//! With the feature `checkpoint` it loads and saves safetensors under PyTorch's names. [`fold`] merges a
+//! batch norm into the convolution or linear layer beside it.
 //!
 //! # Errors and threads
 //!
@@ -91,14 +93,18 @@
 //! | feature | adds |
 //! |---|---|
 //! | `gpu` | `Gpu`, a device for programs and tests that have none, every native backend, and `verify`, the check against the reference |
-//! | `program` | `gpu` and the program `batchnorm`; no library needs it |
+//! | `checkpoint` | `checkpoint`, a layer's state in safetensors files under PyTorch's names |
+//! | `program` | both of these and the program `batchnorm`; no library needs it |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
 mod bind;
 mod buffer;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod descriptor;
 mod error;
+pub mod fold;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod kernels;
@@ -131,6 +137,6 @@ pub use recipe::Choice;
 pub use wgpu;
 
 /// The README's examples are tests.
-#[cfg(all(doctest, feature = "gpu"))]
+#[cfg(all(doctest, feature = "gpu", feature = "checkpoint"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -4,12 +4,20 @@
 mod adapters;
 mod bind_errors;
 mod check;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
+mod convolution;
+mod expectations;
 mod families;
+mod fold;
+#[cfg(feature = "program")]
+mod fold_program;
 mod fuzz;
 mod gpu_errors;
 mod iterations;
 mod layer;
 mod limits;
+mod loops;
 mod negative;
 mod noop;
 mod numerics;

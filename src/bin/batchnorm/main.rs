@@ -4,6 +4,7 @@ mod adapters;
 mod bench;
 mod cases;
 mod demo;
+mod fold;
 mod json;
 mod say;
 mod table;
@@ -33,6 +34,9 @@ enum Command {
     Verify(Verify),
     /// Time operations and compare them with what a copy of the same bytes takes.
     Bench(Bench),
+    /// Fold batch norms of a model file into the convolutions and linear layers beside them.
+    #[command(long_about = FOLD, after_long_help = FOLD_EXAMPLES)]
+    Fold(Fold),
 }
 
 /// Options of `verify`.
@@ -83,6 +87,44 @@ struct Bench {
     json: bool,
 }
 
+const FOLD: &str = "\
+Fold batch norms of a model file into the convolutions and linear layers beside them.
+
+For inference only, and only where nothing stands between the two (no activation) and nothing else reads
+what passes between them. The result has the layers' weights and biases in their types, all other
+tensors and the metadata as they were, and the folded batch norms no longer. A layer without a bias gets one.
+Transposed convolutions cannot be folded; their weights cannot be told from others, so do not map them.";
+
+const FOLD_EXAMPLES: &str = "\
+Examples:
+  batchnorm fold model.safetensors --map bn1=conv1
+  batchnorm fold resnet50.safetensors --map '*bn1=*conv1,*bn2=*conv2,*bn3=*conv3,*downsample.1=*downsample.0'
+  batchnorm fold model.safetensors --map norm=fc:bn-first,bn2=conv2:bn-first:unpadded:groups=32 --out small.safetensors";
+
+/// Options of `fold`.
+#[derive(clap::Args)]
+struct Fold {
+    /// A safetensors file with PyTorch's names.
+    model: PathBuf,
+    /// Fold the batch norm BN into LAYER, both as the file names them without `.weight`. A `*` in both stands
+    /// for the same text. LAYER runs right before BN, unless options say otherwise: `:bn-first`, it runs right
+    /// after; then, for a convolution, `:unpadded`, it pads with no zeros, and `:groups=N`.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "BN=LAYER[:OPTION…]")]
+    map: Vec<fold::Mapping>,
+    /// ε of the batch norms, which files do not hold. PyTorch's default is 1e-5, Keras' 1e-3.
+    #[arg(long, default_value = "1e-5")]
+    epsilon: f64,
+    /// Batch norms may lack `weight` (then 1) and `bias` (then 0).
+    #[arg(long)]
+    no_affine: bool,
+    /// Where the result goes. Default: beside the model, as MODEL.folded.safetensors.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Replace the model.
+    #[arg(long, conflicts_with = "out")]
+    in_place: bool,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = pollster::block_on(async {
@@ -94,6 +136,7 @@ fn main() -> ExitCode {
                 None => verify::run(options).await,
             },
             Some(Command::Bench(options)) => bench::run(options).await,
+            Some(Command::Fold(options)) => fold::run(options),
         }
     });
     match result {

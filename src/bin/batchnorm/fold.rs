@@ -1,0 +1,88 @@
+//! `batchnorm fold`: batch norms of a model file, folded into the layers beside them.
+
+mod map;
+mod model;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wgpu_batchnorm::checkpoint::CheckpointError;
+
+use crate::Failure;
+use crate::say::say;
+use crate::table::Table;
+pub use map::Mapping;
+use map::Order;
+use model::Model;
+
+/// Folds what the maps say, in their order, and writes the result when all is done.
+pub fn run(options: &crate::Fold) -> crate::Outcome {
+    let path = &options.model;
+    let bytes = fs::read(path).map_err(|error| about(path, &format!("cannot be read: {error}")))?;
+    let mut model =
+        Model::open(&bytes, options.epsilon, options.no_affine).map_err(|error| about(path, &error.to_string()))?;
+    let target = target(options)?;
+    let mut table = Table::new(["batch norm", "goes into", "which runs", "channels", "bias"]);
+    for mapping in mappings(options, &model.norms())? {
+        let Mapping { norm, layer, order } = &mapping;
+        let folded = model.fold(&mapping).map_err(|error| about(path, &format!("{norm} into {layer}: {error}")))?;
+        let order = if *order == Order::LayerFirst { "before it" } else { "after it" };
+        let bias = if folded.bias_is_new { "new" } else { "changed" };
+        table.row([norm, layer, order, &folded.channels.to_string(), bias]);
+    }
+    let left = model.norms();
+    model.write(&target)?;
+    say!("{table}");
+    if !left.is_empty() {
+        say!("not mapped, and still there: {}", left.join(", "));
+    }
+    say!("written: {}", target.display());
+    Ok(true)
+}
+
+/// The maps with their patterns filled in, none twice.
+fn mappings(options: &crate::Fold, norms: &[String]) -> Result<Vec<Mapping>, Failure> {
+    let mut seen = HashSet::new();
+    let mut all = Vec::new();
+    for given in &options.map {
+        let expanded = given.expand(norms);
+        if expanded.is_empty() {
+            let problem = format!("no batch norm matches {}; there are: {}", given.norm, norms.join(", "));
+            return Err(about(&options.model, &problem));
+        }
+        for mapping in expanded {
+            let Mapping { norm, layer, .. } = &mapping;
+            if !seen.insert((norm.clone(), layer.clone())) {
+                return Err(Failure::new(format!("--map: {norm} is mapped into {layer} twice")));
+            }
+            all.push(mapping);
+        }
+    }
+    Ok(all)
+}
+
+/// Where the result goes. The model itself is replaced on demand only.
+fn target(options: &crate::Fold) -> Result<PathBuf, Failure> {
+    let model = &options.model;
+    let target = match &options.out {
+        Some(out) => out.clone(),
+        None if options.in_place => return Ok(model.clone()),
+        None => model.with_extension("folded.safetensors"),
+    };
+    let is_model = matches!((target.canonicalize(), model.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if is_model {
+        return Err(about(&target, "is the model itself; to replace it, say --in-place instead of --out"));
+    }
+    Ok(target)
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+fn about(path: &Path, problem: &str) -> Failure {
+    Failure::new(format!("{}: {problem}", path.display()))
+}

@@ -1,0 +1,167 @@
+//! Folding, held against the layer and batch norm one after the other, in f64 on the CPU.
+
+use wgpu_batchnorm::fold::{Affine, FoldError, Layer, Normalization, Padding, into_next, into_previous};
+
+use crate::check::says;
+use crate::convolution::{Images, Walk, folded, random};
+
+/// Sums of up to 54 products in f64, twice: a thousand roundings of 2^-53, and none of a result that is
+/// folded wrongly.
+const TOLERANCE: f64 = 1e-13;
+
+/// Weight shapes with the walk that goes with them: linear, convolutions over one and two axes, grouped,
+/// depthwise.
+const LAYERS: [(&[usize], Walk); 8] = [
+    (&[4, 6], Walk::PLAIN),
+    (&[4, 6, 3], Walk::PLAIN),
+    (&[4, 6, 3, 3], Walk::PLAIN),
+    (&[4, 6, 1, 1], Walk { stride: 2, zeros: 0, groups: 1 }),
+    (&[4, 6, 3, 2], Walk { stride: 2, zeros: 1, groups: 1 }),
+    (&[4, 3, 3, 3], Walk { stride: 1, zeros: 0, groups: 2 }),
+    (&[6, 1, 3, 3], Walk { stride: 1, zeros: 0, groups: 6 }),
+    (&[12, 1, 3, 3], Walk { stride: 1, zeros: 2, groups: 6 }),
+];
+
+/// The input of a layer: 6 channels in all of them.
+fn input(shape: &[usize]) -> Images {
+    let size = if shape.len() == 2 { 1 } else { 7 };
+    Images::random([2, 6, size, size], 1)
+}
+
+/// A batch norm that is far from doing nothing.
+fn norm(channels: usize) -> Affine {
+    let variance: Vec<f64> = random(channels, 2).iter().map(|v| 2.0 + v).collect();
+    let gamma: Vec<f64> = random(channels, 3).iter().map(|v| 1.5 + v).collect();
+    let norm = Normalization {
+        gamma: Some(&gamma),
+        beta: Some(&random(channels, 4)),
+        mean: &random(channels, 5),
+        variance: &variance,
+        epsilon: 1e-3,
+    };
+    norm.affine().unwrap()
+}
+
+fn on_every_layer(test: impl Fn(&Layer<'_, f64>, Walk)) {
+    for (shape, walk) in LAYERS {
+        let (weight, bias) = (random(shape.iter().product(), 6), random(shape[0], 7));
+        for bias in [None, Some(bias.as_slice())] {
+            test(&Layer { weight: &weight, shape, bias }, walk);
+        }
+    }
+}
+
+#[test]
+fn a_layer_with_the_batch_norm_behind_it_in_it_computes_both() {
+    on_every_layer(|layer, walk| {
+        let norm = norm(layer.shape[0]);
+        let x = input(layer.shape);
+        let expected = x.convolve(layer, walk).normalize(&norm);
+        let result = into_previous(&norm, layer).unwrap();
+        let distance = expected.distance(&x.convolve(&folded(&result, layer), walk));
+        assert!(distance < TOLERANCE, "{:?} {walk:?}: {distance:e}", layer.shape);
+    });
+}
+
+#[test]
+fn a_layer_with_the_batch_norm_before_it_in_it_computes_both() {
+    on_every_layer(|layer, walk| {
+        let norm = norm(6);
+        let x = input(layer.shape);
+        let expected = x.normalize(&norm).convolve(layer, walk);
+        // What would come out if nobody minded the padding.
+        let result = into_next(&norm, layer, walk.groups, Padding::None).unwrap();
+        let distance = expected.distance(&x.convolve(&folded(&result, layer), walk));
+        if walk.padding() == Padding::None {
+            assert!(distance < TOLERANCE, "{:?} {walk:?}: {distance:e}", layer.shape);
+        } else {
+            assert!(distance > 0.01, "{:?} {walk:?}: {distance:e}", layer.shape);
+            let error = into_next(&norm, layer, walk.groups, walk.padding()).unwrap_err();
+            assert_eq!(error, FoldError::ZeroPadding { channel: 0, shift: norm.shift[0] });
+            says(&error, &["zeros", "channel 0", &norm.shift[0].to_string()]);
+        }
+    });
+}
+
+/// Zeros are zeros before and after a batch norm that only scales.
+#[test]
+fn zero_padding_is_no_matter_where_nothing_is_shifted() {
+    on_every_layer(|layer, walk| {
+        let norm = Affine { shift: vec![0.0; 6], ..norm(6) };
+        let x = input(layer.shape);
+        let expected = x.normalize(&norm).convolve(layer, walk);
+        let result = into_next(&norm, layer, walk.groups, walk.padding()).unwrap();
+        let distance = expected.distance(&x.convolve(&folded(&result, layer), walk));
+        assert!(distance < TOLERANCE, "{:?} {walk:?}: {distance:e}", layer.shape);
+    });
+}
+
+/// The negative control: each of the two ways is wrong for the other order.
+#[test]
+fn the_order_matters() {
+    let weight = random(36, 6);
+    let layer = Layer { weight: &weight, shape: &[6, 6], bias: None };
+    let (norm, x) = (norm(6), input(layer.shape));
+    let expected = x.normalize(&norm).convolve(&layer, Walk::PLAIN);
+    let wrong = into_previous(&norm, &layer).unwrap();
+    let distance = expected.distance(&x.convolve(&folded(&wrong, &layer), Walk::PLAIN));
+    assert!(distance > 0.01, "{distance:e}");
+}
+
+#[test]
+fn parts_that_are_not_there_are_one_and_zero() {
+    let (mean, variance) = ([0.5f32, -1.0], [4.0f32, 0.25]);
+    let none = Normalization { gamma: None, beta: None, mean: &mean, variance: &variance, epsilon: 1e-5 };
+    let same = Normalization { gamma: Some(&[1.0, 1.0]), beta: Some(&[0.0, 0.0]), ..none };
+    assert_eq!(none.affine(), same.affine());
+    assert_eq!(none.affine().unwrap().scale[0], 1.0 / (4.0 + 1e-5f64).sqrt());
+}
+
+#[test]
+fn errors_name_what_was_and_what_had_to_be() {
+    let norm = norm(4);
+    let weight = [0.0; 24];
+    let layer = |shape| Layer { weight: &weight, shape, bias: None };
+    let previous = |shape| into_previous(&norm, &layer(shape)).unwrap_err();
+    let next = |shape, groups| into_next(&norm, &layer(shape), groups, Padding::None).unwrap_err();
+    let refused: [(FoldError, &[&str]); 12] = [
+        (previous(&[24]), &["[24]", "[out, in]"]),
+        (previous(&[]), &["[]", "[out, in]"]),
+        (previous(&[4, 0, 6]), &["[4, 0, 6]", "0"]),
+        (previous(&[usize::MAX, 3]), &["[out, in]"]),
+        (previous(&[4, 5]), &["weight", "24", "20"]),
+        (previous(&[6, 4]), &["[6, 4]", "6 channels", "has 4"]),
+        (next(&[4, 6], 1), &["[4, 6]", "6 channels", "1 group", "has 4"]),
+        (next(&[6, 4], 2), &["[6, 4]", "4 channels", "2 group", "has 4"]),
+        (next(&[6, 4], 0), &["groups is 0", "6 output"]),
+        (next(&[6, 4], 4), &["groups is 4", "6 output"]),
+        (into_previous(&norm, &Layer { bias: Some(&[0.0; 3]), ..layer(&[4, 6]) }).unwrap_err(), &["bias", "3", "4"]),
+        (into_previous(&Affine { shift: vec![], ..norm.clone() }, &layer(&[4, 6])).unwrap_err(), &["shift", "0", "4"]),
+    ];
+    for (error, words) in refused {
+        says(&error, words);
+    }
+}
+
+#[test]
+fn batch_norms_without_a_positive_variance_are_refused() {
+    let norm = |variance: &'static [f32]| Normalization {
+        gamma: None,
+        beta: None,
+        mean: &[0.0, 0.0],
+        variance,
+        epsilon: 1e-5,
+    };
+    for (variance, shown) in [(&[1.0, -1.0], "-1"), (&[1.0, f32::NAN], "NaN"), (&[1.0, f32::NEG_INFINITY], "-inf")] {
+        let error = norm(variance).affine().unwrap_err();
+        assert!(matches!(error, FoldError::Variance { channel: 1, .. }), "{error:?}");
+        says(&error, &["channel 1", shown, "0.00001", "above 0"]);
+    }
+    norm(&[0.0, 0.0]).affine().unwrap();
+    let zero = Normalization { epsilon: 0.0, ..norm(&[0.0, 0.0]) };
+    assert!(matches!(zero.affine(), Err(FoldError::Variance { channel: 0, .. })));
+    let error = norm(&[1.0]).affine().unwrap_err();
+    assert_eq!(error, FoldError::Length { what: "variance", has: 1, needs: 2 });
+    let error = Normalization { gamma: Some(&[1.0; 3]), ..norm(&[1.0, 1.0]) }.affine().unwrap_err();
+    assert_eq!(error, FoldError::Length { what: "gamma", has: 3, needs: 2 });
+}

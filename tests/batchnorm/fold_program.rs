@@ -1,0 +1,325 @@
+//! `batchnorm fold`, from file to file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use wgpu_batchnorm::checkpoint::safetensors::tensor::TensorView;
+use wgpu_batchnorm::checkpoint::safetensors::{Dtype, SafeTensors, View};
+use wgpu_batchnorm::checkpoint::{self, Floats, State, Tensor};
+use wgpu_batchnorm::fold::Layer;
+
+use crate::checkpoint::{ANSWERS, NETWORK};
+use crate::convolution::{Images, Walk};
+
+/// All of the network's batch norms; see tests/pytorch/make.py.
+const MAPS: &str = "bn1=conv1,bn2=conv2:bn-first:unpadded:groups=2,bn3=fc3,bn4=fc4:bn-first";
+
+type Tensors = BTreeMap<String, Tensor<'static>>;
+
+/// A folder with a model in it, gone when dropped.
+struct Folder {
+    folder: tempfile::TempDir,
+    model: PathBuf,
+}
+
+impl Folder {
+    fn with(tensors: &Tensors) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.safetensors");
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned()), ("note".to_owned(), "kept".to_owned())]);
+        checkpoint::write(&model, tensors.clone(), Some(metadata)).unwrap();
+        Self { folder, model }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn fold(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_batchnorm")).arg("fold").arg(&self.model).args(arguments).output().unwrap()
+    }
+
+    /// Folds what must go well; what the program says.
+    fn folds(&self, arguments: &[&str]) -> String {
+        let output = self.fold(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Folds what must be refused with these words, and leave the folder as it was.
+    fn refuses(&self, code: i32, arguments: &[&str], words: &[&str]) {
+        let before = self.contents();
+        let output = self.fold(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{arguments:?}: {said:?} does not say {word:?}");
+        }
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(self.contents() == before, "{arguments:?} changed the folder");
+    }
+
+    fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), fs::read(path).unwrap_or_default())).collect()
+    }
+}
+
+/// PyTorch's network, its values in another type.
+fn network(dtype: Dtype) -> Tensors {
+    let file = SafeTensors::deserialize(NETWORK).unwrap();
+    let names = file.names().into_iter();
+    let tensor = |name: &str| match Floats::read(&file, name) {
+        Ok(floats) => Floats { dtype, ..floats }.tensor(name).unwrap(),
+        Err(_) => owned(file.tensor(name).unwrap()),
+    };
+    names.map(|name| (name.to_owned(), tensor(name))).collect()
+}
+
+fn tensor(dtype: Dtype, shape: &[usize], data: Vec<u8>) -> Tensor<'static> {
+    TensorView::new(dtype, shape.to_vec(), data.leak()).unwrap().into()
+}
+
+fn owned(view: impl View) -> Tensor<'static> {
+    tensor(view.dtype(), view.shape(), view.data().into_owned())
+}
+
+fn read(path: &Path) -> Tensors {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    file.iter().map(|(name, view)| (name.to_owned(), owned(view))).collect()
+}
+
+/// What PyTorch computes with the network, and what its layers compute without batch norm.
+fn answers(folded: &Path) -> [Images; 2] {
+    let answers = SafeTensors::deserialize(ANSWERS).unwrap();
+    let images = |name: &str, shape| Images { shape, values: Floats::read(&answers, name).unwrap().values };
+    let bytes = fs::read(folded).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let layer = |x: &Images, name: &str, walk: Walk| {
+        let [weight, bias] = ["weight", "bias"].map(|part| Floats::read(&file, &format!("{name}.{part}")).unwrap());
+        x.convolve(&Layer { weight: &weight.values, shape: &weight.shape, bias: Some(&bias.values) }, walk)
+    };
+    let relu = |x: Images| Images { values: x.values.iter().map(|x| x.max(0.0)).collect(), ..x };
+    let x = images("network.x", [2, 3, 9, 9]);
+    let x = relu(layer(&x, "conv1", Walk { stride: 2, zeros: 1, groups: 1 }));
+    let x = relu(layer(&x, "conv2", Walk { groups: 2, ..Walk::PLAIN }));
+    let [n, c, h, w] = x.shape;
+    let means = x.values.chunks(h * w).map(|image| image.iter().sum::<f64>() / (h * w) as f64);
+    let x = Images { shape: [n, c, 1, 1], values: means.collect() };
+    let x = relu(layer(&x, "fc3", Walk::PLAIN));
+    [images("network.y", [2, 3, 1, 1]), layer(&x, "fc4", Walk::PLAIN)]
+}
+
+#[test]
+fn a_folded_network_computes_what_pytorch_does_with_batch_norm() {
+    let folder = Folder::with(&network(Dtype::F64));
+    let said = folder.folds(&["--map", MAPS]);
+    let path = folder.path("model.folded.safetensors");
+    assert!(said.contains(&path.display().to_string()), "{said}");
+    let [pytorch, ours] = answers(&path);
+    // Some hundred roundings of 2^-53, and none of what is computed wrongly.
+    let distance = pytorch.distance(&ours);
+    assert!(distance < 1e-13, "{distance:e}");
+
+    // The negative control: another ε.
+    folder.folds(&["--map", MAPS, "--epsilon", "1e-3"]);
+    let [pytorch, ours] = answers(&path);
+    let distance = pytorch.distance(&ours);
+    assert!(distance > 1e-6, "{distance:e}");
+}
+
+/// The same numbers in every type, rounded once.
+#[test]
+fn weights_keep_their_type() {
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        let narrow = network(dtype);
+        // The same model widened, so that what it folds to is not rounded.
+        let bytes = checkpoint::safetensors::serialize(narrow.clone(), None).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let widened = |(name, tensor): (&String, &Tensor<'static>)| {
+            let wide = Floats::read(&file, name).map(|it| Floats { dtype: Dtype::F64, ..it }.tensor(name).unwrap());
+            (name.clone(), wide.unwrap_or(tensor.clone()))
+        };
+        let wide = Folder::with(&narrow.iter().map(widened).collect());
+        wide.folds(&["--map", MAPS]);
+        let narrow = Folder::with(&narrow);
+        narrow.folds(&["--map", MAPS]);
+        let [wide, narrow] = [wide, narrow].map(|folder| fs::read(folder.path("model.folded.safetensors")).unwrap());
+        let [wide, narrow] = [&wide, &narrow].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+        assert_eq!(narrow.len(), 8);
+        for (name, view) in narrow.iter() {
+            let exact = Floats::read(&wide, name).unwrap();
+            assert_eq!(exact.dtype, Dtype::F64);
+            assert_eq!(Floats { dtype, ..exact }.tensor(name).unwrap(), Tensor::from(view), "{name}");
+        }
+    }
+}
+
+#[test]
+fn everything_else_stays_byte_for_byte() {
+    let mut model = network(Dtype::F32);
+    let others = [
+        ("step", Dtype::I64, vec![], vec![1; 8]),
+        ("mask", Dtype::BOOL, vec![3], vec![1, 0, 1]),
+        ("table.weight", Dtype::F8_E4M3, vec![2, 2], vec![1, 2, 3, 4]),
+        ("nothing", Dtype::F32, vec![0], vec![]),
+        ("not.a.number", Dtype::F32, vec![1], vec![1, 2, 0xc0, 0x7f]),
+        ("bn10.weight", Dtype::F32, vec![1], vec![0; 4]),
+    ];
+    model.extend(others.map(|(name, dtype, shape, data)| (name.to_owned(), tensor(dtype, &shape, data))));
+    let folder = Folder::with(&model);
+    let said = folder.folds(&["--map", "bn1=conv1,bn3=fc3", "--out", folder.path("out.safetensors").to_str().unwrap()]);
+    assert!(said.contains("bn2, bn4"), "{said}");
+    let folded = read(&folder.path("out.safetensors"));
+    for (name, tensor) in &model {
+        match name.split('.').next().unwrap() {
+            "bn1" | "bn3" => assert!(!folded.contains_key(name), "{name}"),
+            "conv1" | "fc3" => assert_ne!(&folded[name], tensor, "{name}"),
+            _ => assert_eq!(&folded[name], tensor, "{name}"),
+        }
+    }
+    assert_eq!(folded.len(), model.len() - 10 + 1, "two batch norms gone, one bias new");
+    assert_eq!(folded["conv1.bias"].shape(), [4]);
+    let bytes = fs::read(folder.path("out.safetensors")).unwrap();
+    let metadata = SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
+    assert_eq!(metadata, HashMap::from([("format".into(), "pt".into()), ("note".into(), "kept".into())]));
+    assert_eq!(read(&folder.model), model, "the model itself changed");
+}
+
+#[test]
+fn in_place_replaces_the_model_and_writes_nothing_else() {
+    let folder = Folder::with(&network(Dtype::F64));
+    folder.folds(&["--map", MAPS, "--in-place"]);
+    assert_eq!(folder.contents().len(), 1);
+    let [pytorch, ours] = answers(&folder.model);
+    assert!(pytorch.distance(&ours) < 1e-13);
+}
+
+#[test]
+fn a_star_maps_every_block_and_several_maps_add_up() {
+    let block = |i: usize| {
+        let norm = State { gamma: vec![i as f32 + 2.0; 2], ..State::new(2) };
+        let weight = Floats { dtype: Dtype::F32, shape: vec![2, 2], values: vec![1.0; 4] };
+        let name = format!("blocks.{i}.conv.weight");
+        let mut tensors = norm.tensors(&format!("blocks.{i}.bn."));
+        tensors.push((name.clone(), weight.tensor(&name).unwrap()));
+        tensors
+    };
+    let folder = Folder::with(&(0..3).flat_map(block).collect());
+    folder.folds(&["--map", "blocks.*.bn=blocks.*.conv", "--epsilon", "0"]);
+    let folded = read(&folder.path("model.folded.safetensors"));
+    assert_eq!(folded.len(), 6);
+    for i in 0..3 {
+        let weight = Floats { dtype: Dtype::F32, shape: vec![2, 2], values: vec![i as f64 + 2.0; 4] };
+        assert_eq!(folded[&format!("blocks.{i}.conv.weight")], weight.tensor("").unwrap());
+    }
+    // One batch norm after the other into the same layer, and one into two layers.
+    folder.folds(&["--map", "blocks.0.bn=blocks.0.conv", "--map", "blocks.1.bn=blocks.0.conv", "--epsilon", "0"]);
+    let folded = read(&folder.path("model.folded.safetensors"));
+    let weight = Floats { dtype: Dtype::F32, shape: vec![2, 2], values: vec![6.0; 4] };
+    assert_eq!(folded["blocks.0.conv.weight"], weight.tensor("").unwrap());
+    folder.folds(&["--map", "blocks.0.bn=blocks.0.conv:bn-first,blocks.0.bn=blocks.1.conv:bn-first", "--epsilon", "0"]);
+    let folded = read(&folder.path("model.folded.safetensors"));
+    assert_eq!(folded["blocks.0.conv.weight"], folded["blocks.1.conv.weight"]);
+    assert!(!folded.contains_key("blocks.0.bn.weight") && folded.contains_key("blocks.1.bn.weight"));
+}
+
+#[test]
+fn what_cannot_be_folded_is_named_and_nothing_is_written() {
+    let folder = Folder::with(&network(Dtype::F32));
+    let model = folder.model.display().to_string();
+    // Said before the file is looked at.
+    folder.refuses(2, &[], &["--map"]);
+    folder.refuses(2, &["--map", "bn1"], &["bn1", "BN=LAYER"]);
+    folder.refuses(2, &["--map", "bn1=conv1:sideways"], &["sideways", "bn-first"]);
+    folder.refuses(2, &["--map", MAPS, "--in-place", "--out", "x"], &["--in-place", "--out"]);
+    folder.refuses(2, &["--map", MAPS, "--epsilon", "small"], &["small", "--epsilon"]);
+    // One bad map spoils the good ones before it.
+    let refused: [(&str, &[&str]); 11] = [
+        ("bn9=conv2", &["bn9.running_mean", "missing", "\"bn1.\", \"bn2.\""]),
+        ("bn2=conv9", &["bn2 into conv9", "conv9.weight", "missing"]),
+        ("bn9*=conv9*", &["bn9*", "bn1, bn2, bn3, bn4"]),
+        ("bn1=conv1", &["bn1 is mapped into conv1 twice"]),
+        ("bn*=conv*", &["bn1 is mapped into conv1 twice"]),
+        ("bn2=conv2", &["conv2.weight", "[6, 2, 3, 2]", "6 channels", "has 4"]),
+        ("bn2=conv2:bn-first:unpadded", &["conv2.weight", "2 channels", "has 4", ":groups=N"]),
+        ("bn2=conv2:bn-first:groups=2", &["conv2.weight", "zeros", "channel 0", ":unpadded"]),
+        ("bn2=conv2:bn-first:groups=4:unpadded", &["conv2.weight", "groups is 4", "6 output"]),
+        ("bn3=fc4", &["fc4.weight", "[3, 5]", "3 channels", "has 5"]),
+        ("bn3=bn4", &["bn4.weight", "[5]", "[out, in]"]),
+    ];
+    for (map, words) in refused {
+        folder.refuses(1, &["--map", &format!("bn1=conv1,{map}")], words);
+    }
+    folder.refuses(1, &["--map", MAPS, "--out", &model], &[&model, "--in-place"]);
+    folder.refuses(1, &["--map", MAPS, "--epsilon=-10"], &["bn1.running_var", "-10", "above 0"]);
+}
+
+#[test]
+fn files_that_are_broken_are_named_and_nothing_is_written() {
+    let change = |change: fn(&mut Tensors)| {
+        let mut model = network(Dtype::F16);
+        change(&mut model);
+        Folder::with(&model)
+    };
+    let set = |model: &mut Tensors, name: &str, dtype, shape: &[usize], value: f64| {
+        let values = vec![value; shape.iter().product()];
+        let tensor = Floats { dtype, shape: shape.to_vec(), values }.tensor(name).unwrap();
+        model.insert(name.to_owned(), tensor);
+    };
+    let lacking = change(|model| drop(model.remove("bn1.weight")));
+    lacking.refuses(1, &["--map", MAPS], &["bn1.weight", "missing", "--no-affine"]);
+    lacking.folds(&["--map", MAPS, "--no-affine"]);
+    let mut model = network(Dtype::F16);
+    set(&mut model, "bn1.running_var", Dtype::F16, &[4], 0.0);
+    set(&mut model, "bn3.bias", Dtype::F16, &[4], 0.0);
+    set(&mut model, "fc4.weight", Dtype::F16, &[3, 5], 60_000.0);
+    set(&mut model, "bn4.weight", Dtype::F16, &[5], 60_000.0);
+    set(&mut model, "conv2.bias", Dtype::F16, &[5], 0.0);
+    model.insert("fc3.weight".to_owned(), tensor(Dtype::I8, &[5, 6], vec![1; 30]));
+    let folder = Folder::with(&model);
+    folder.refuses(1, &["--map", "bn1=conv1", "--epsilon", "0"], &["bn1.running_var", "channel 0 is 0"]);
+    folder.refuses(1, &["--map", "bn2=conv2:bn-first:unpadded:groups=2"], &["conv2.bias", "5", "6"]);
+    folder.refuses(1, &["--map", "bn3=fc3"], &["bn3.bias", "[4]", "[5]"]);
+    folder.refuses(1, &["--map", "bn2=fc3"], &["fc3.weight", "I8", "F16"]);
+    folder.refuses(1, &["--map", "bn4=fc4:bn-first"], &["fc4.", "index 0", "F16"]);
+    let torn = Folder::with(&network(Dtype::F32));
+    let bytes = fs::read(&torn.model).unwrap();
+    fs::write(&torn.model, &bytes[..bytes.len() - 1]).unwrap();
+    torn.refuses(1, &["--map", MAPS], &["model.safetensors", "not a whole safetensors file"]);
+    fs::remove_file(&torn.model).unwrap();
+    torn.refuses(1, &["--map", MAPS], &["model.safetensors", "cannot be read"]);
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is() {
+    let folder = Folder::with(&network(Dtype::F32));
+    let nowhere = folder.path("missing").join("out.safetensors");
+    folder.refuses(1, &["--map", MAPS, "--out", nowhere.to_str().unwrap()], &["missing", "cannot be written"]);
+    let here = folder.folder.path().to_str().unwrap();
+    folder.refuses(1, &["--map", MAPS, "--out", here], &[here, "cannot be written"]);
+    // Whoever runs as root may write to any folder but this one.
+    #[cfg(target_os = "linux")]
+    folder.refuses(1, &["--map", MAPS, "--out", "/proc/out.safetensors"], &["/proc/out", "cannot be written"]);
+}
+
+/// For users who are not root, to whom no folder is read-only.
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::with(&network(Dtype::F32));
+    let mode = |mode| fs::set_permissions(folder.folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o555);
+    if fs::write(folder.path("probe"), "").is_ok() {
+        crate::adapters::say("skipped: the user may write to a read-only folder");
+    } else {
+        for place in [&[][..], &["--in-place"]] {
+            folder.refuses(1, &[&["--map", MAPS], place].concat(), &["cannot be written"]);
+        }
+    }
+    mode(0o755);
+}
