@@ -1,5 +1,6 @@
 //! The commands of this repository. They ask for nothing but Rust on the machine.
 
+mod drivers;
 mod rust_version;
 mod setup;
 mod steps;
@@ -15,6 +16,9 @@ Usage: cargo xtask <command>
 Commands:
   demo [arguments]  Run the program `batchnorm`: the demo, unless arguments say otherwise
   test              Run every check and every test
+  test --drivers D  Run tests, `batchnorm verify` and the recorded cases on other drivers: D is names with
+                    commas between, or `all`, or `quick`, which do without what cannot be fetched
+  drivers           List these drivers. They are fetched into the user's cache, and not installed
   rust-version      Check that no dependency asks for a newer Rust than Cargo.toml promises
 
 `demo` and `test` first look for a Vulkan driver where the system needs one. If there is none,
@@ -34,11 +38,13 @@ fn main() -> ExitCode {
             setup::ensure_adapter();
             steps::run()
         }
+        ["test", "--drivers", names] => match drivers::Asked::read(names) {
+            Ok(asked) => drivers::run(&asked),
+            Err(message) => return misused(&message),
+        },
+        ["drivers"] => drivers::list(),
         ["rust-version"] => rust_version::check(),
-        _ => {
-            eprintln!("xtask: no such command: {}\n\n{USAGE}", words.join(" "));
-            return ExitCode::from(2);
-        }
+        _ => return misused(&format!("no such command: {}\n\n{USAGE}", words.join(" "))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +53,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends where there is nothing to run.
+fn misused(message: &str) -> ExitCode {
+    eprintln!("xtask: {message}");
+    ExitCode::from(2)
 }
 
 /// Runs the program, and ends as it ends.

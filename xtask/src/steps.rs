@@ -1,41 +1,64 @@
 //! `cargo xtask test`: the checks in order, the tests last, so that their results close the output.
 
+use std::ffi::OsString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Each step is a name and the line that repeats it in a shell.
-fn steps(dirty: bool) -> [(&'static str, &'static str); 7] {
+/// A command of cargo, as the line that repeats it in a shell.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    pub name: &'a str,
+    pub line: &'a str,
+}
+
+impl Step<'_> {
+    /// Runs it with these variables in its environment, and says how long it took.
+    pub fn run(&self, environment: &[(&str, OsString)]) -> Result<Duration, String> {
+        let Self { name, line } = self;
+        let mut shown = String::new();
+        for (variable, value) in environment {
+            shown += &format!("{variable}={} ", value.display());
+        }
+        println!("\n== {name}: {shown}{line}");
+        let start = Instant::now();
+        let mut command = command(line);
+        command.envs(environment.iter().map(|(variable, value)| (variable, value)));
+        let status = command.status().map_err(|error| format!("cannot start `{line}`: {error}"))?;
+        let time = start.elapsed();
+        if !status.success() {
+            let time = seconds(time);
+            return Err(format!("the step \"{name}\" failed after {time}; repeat it with: {shown}{line}"));
+        }
+        println!("== {name}: passed in {}", seconds(time));
+        Ok(time)
+    }
+}
+
+fn steps(dirty: bool) -> [Step<'static>; 8] {
+    let package = if dirty {
+        "cargo package -p wgpu-batchnorm --all-features --allow-dirty"
+    } else {
+        "cargo package -p wgpu-batchnorm --all-features"
+    };
     [
         ("format", "cargo fmt --all --check"),
         ("lints", "cargo clippy --workspace --all-targets --all-features -- -D warnings"),
         ("lints of the library alone", "cargo clippy -p wgpu-batchnorm --lib -- -D warnings"),
         ("documentation", "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --all-features"),
         ("rust-version", "cargo xtask rust-version"),
-        (
-            "package",
-            if dirty {
-                "cargo package -p wgpu-batchnorm --all-features --allow-dirty"
-            } else {
-                "cargo package -p wgpu-batchnorm --all-features"
-            },
-        ),
+        ("package", package),
+        ("cases", "cargo run -q -p wgpu-batchnorm --all-features -- verify --cases tests/cases"),
         ("tests", "cargo test --workspace --all-features"),
     ]
+    .map(|(name, line)| Step { name, line })
 }
 
 /// Runs the steps up to the first that fails.
 pub fn run() -> Result<(), String> {
     let start = Instant::now();
     let steps = steps(tree_is_dirty());
-    for (name, line) in steps {
-        println!("\n== {name}: {line}");
-        let start = Instant::now();
-        let status = command(line).status().map_err(|error| format!("cannot start `{line}`: {error}"))?;
-        let time = seconds(start.elapsed());
-        if !status.success() {
-            return Err(format!("the step \"{name}\" failed after {time}; repeat it with: {line}"));
-        }
-        println!("== {name}: passed in {time}");
+    for step in steps {
+        step.run(&[])?;
     }
     let time = seconds(start.elapsed());
     println!("\nxtask: all {} steps passed in {time}", steps.len());
@@ -59,7 +82,7 @@ fn tree_is_dirty() -> bool {
     Command::new("git").args(["status", "--porcelain"]).output().is_ok_and(|output| !output.stdout.is_empty())
 }
 
-fn seconds(time: Duration) -> String {
+pub fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
@@ -81,11 +104,11 @@ mod tests {
     fn every_step_can_be_read_and_the_tests_come_last() {
         for dirty in [false, true] {
             let steps = steps(dirty);
-            for (_, line) in steps {
+            for Step { line, .. } in steps {
                 assert!(command(line).get_args().len() > 0, "{line}");
             }
-            assert_eq!(steps.last().map(|(name, _)| *name), Some("tests"));
-            let allowed = steps.iter().any(|(_, line)| line.ends_with("--allow-dirty"));
+            assert_eq!(steps.last().map(|step| step.name), Some("tests"));
+            let allowed = steps.iter().any(|step| step.line.ends_with("--allow-dirty"));
             assert_eq!(allowed, dirty);
         }
     }
