@@ -61,12 +61,21 @@ fn misused(message: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// How the program ends where there is no adapter.
+const NO_ADAPTER: i32 = 2;
+
 /// Runs the program, and ends as it ends.
 fn demo(arguments: &[OsString]) -> Result<(), String> {
     setup::ensure_adapter();
-    let status =
-        cargo().arg("batchnorm").args(arguments).status().map_err(|error| format!("cannot start cargo: {error}"))?;
-    std::process::exit(status.code().unwrap_or(1))
+    let program = || {
+        let status = cargo().arg("batchnorm").args(arguments).status();
+        status.map_err(|error| format!("cannot start cargo: {error}")).map(|status| status.code().unwrap_or(1))
+    };
+    let code = match program()? {
+        NO_ADAPTER if arguments.is_empty() && setup::adapter_was_not_found() => program()?,
+        code => code,
+    };
+    std::process::exit(code)
 }
 
 /// The cargo that runs this program.

@@ -16,14 +16,29 @@ const APT_GL: &str = "libegl1 libgl1-mesa-dri";
 /// Installs a software driver where there is none and that may be done; otherwise says in one line
 /// what to do. Never fails: the program has the last word on what it finds.
 pub fn ensure_adapter() {
-    match decide(&Machine::look()) {
-        Action::Nothing => {}
-        Action::Advise(advice) => eprintln!("xtask: {advice}"),
+    act(&Machine::look());
+}
+
+/// The same after the program found no adapter, whatever manifests of drivers lie about: that of a GPU
+/// which is not there, for one. Says whether something was installed.
+pub fn adapter_was_not_found() -> bool {
+    act(&Machine { driver: false, rights: rights(true), ..Machine::look() })
+}
+
+fn act(machine: &Machine) -> bool {
+    match decide(machine) {
+        Action::Nothing => false,
+        Action::Advise(advice) => {
+            eprintln!("xtask: {advice}");
+            false
+        }
         Action::Install { why, packages, rights } => {
             eprintln!("xtask: {why}; installing Mesa's software driver: {packages}");
-            if let Err(line) = install(&packages, rights) {
+            let done = install(&packages, rights);
+            if let Err(line) = &done {
                 eprintln!("xtask: that did not work; see the messages above, then repeat: {line}");
             }
+            done.is_ok()
         }
     }
 }
@@ -74,7 +89,7 @@ fn decide(machine: &Machine) -> Action {
     }
     let why = match (machine.loader, machine.driver) {
         (true, true) => return decide_gl(machine),
-        (true, false) => "there is no Vulkan driver",
+        (true, false) => "there is no Vulkan driver that works",
         (false, true) => "there is no Vulkan loader",
         (false, false) => "there is neither a Vulkan loader nor a driver",
     };
