@@ -10,7 +10,7 @@ mod workload;
 
 use std::collections::BTreeSet;
 
-use wgpu_batchnorm::{Gpu, Layout};
+use wgpu_batchnorm::{Error, Gpu, Layout};
 
 use crate::adapters::Identity;
 use crate::say::say;
@@ -163,6 +163,8 @@ impl<'a> Bench<'a> {
         for &op in &plan.ops {
             match workload.ready(op) {
                 Ok(ready) => subjects.push((Subject::Op(op, ready.plan_bytes), ready.work)),
+                // Buffers of ours that do not fit are a fault of ours, not of the shape.
+                Err(error @ Error::Bind(_)) => return Err(error.into()),
                 Err(error) => skip(Some(op), error.to_string()),
             }
         }

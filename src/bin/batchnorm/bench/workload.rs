@@ -50,7 +50,8 @@ impl<'a> Workload<'a> {
             beta: constant(0.5)?,
             running_mean: constant(0.0)?,
             running_variance: constant(1.0)?,
-            saved: gpu.upload(&[vec![0.0_f32; channels], vec![1.0; channels]].concat())?,
+            // Means, inverse standard deviations, variances.
+            saved: gpu.upload(&[0.0_f32, 1.0, 1.0].map(|value| vec![value; channels]).concat())?,
             dgamma: constant(0.0)?,
             dbeta: constant(0.0)?,
         })
@@ -152,4 +153,27 @@ fn traffic(plan: &Plan) -> u64 {
 pub fn noise(values: u64) -> impl Iterator<Item = f32> {
     const GOLDEN: u32 = 0x9e37_79b9;
     (0..values).map(|i| (i as u32).wrapping_mul(GOLDEN) as i32 as f32 / i32::MIN as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu_batchnorm::{Error, Layout};
+
+    use super::*;
+
+    #[test]
+    fn every_operation_has_the_buffers_it_takes() {
+        let made: Result<(), Error> = pollster::block_on(async {
+            for adapter in Gpu::adapters().await {
+                let gpu = Gpu::open(&adapter).await?;
+                for shape in [[2, 3, 4, 5], [64, 48, 1, 1]] {
+                    let descriptor = Descriptor::new(shape, Layout::ChannelsFirst);
+                    let workload = Workload::new(&gpu, &descriptor)?;
+                    Op::ALL.into_iter().try_for_each(|op| workload.ready(op).map(|_| ()))?;
+                }
+            }
+            Ok(())
+        });
+        assert_eq!(made, Ok(()));
+    }
 }
