@@ -10,7 +10,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wgpu_batchnorm::wgpu::{self, BufferBinding};
-use wgpu_batchnorm::{Descriptor, ForwardBindings, Gpu, InferenceBindings, Kernels, Layout, RunningBindings};
+use wgpu_batchnorm::{Descriptor, Extras, ForwardBindings, Gpu, InferenceBindings, Kernels, Layout, RunningBindings};
 
 /// A layer in the middle of ResNet-50.
 const SHAPE: [usize; 4] = [4, 256, 14, 14];
@@ -33,7 +33,7 @@ struct Buffers {
     x: wgpu::Buffer,
     y: wgpu::Buffer,
     scratch: wgpu::Buffer,
-    /// γ, β, running mean, running variance, saved: room for 2C values each.
+    /// γ, β, running mean, running variance, saved: room for 4C values each.
     channel: [wgpu::Buffer; 5],
 }
 
@@ -44,7 +44,7 @@ impl Buffers {
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
         };
         let x = 4 * SHAPE.iter().product::<usize>() as u64;
-        let channel = 8 * SHAPE[1] as u64;
+        let channel = 16 * SHAPE[1] as u64;
         Self { x: buffer(x), y: buffer(x), scratch: buffer(x), channel: std::array::from_fn(|_| buffer(channel)) }
     }
 
@@ -59,6 +59,7 @@ impl Buffers {
             gamma: Some(all(&self.channel[0])),
             beta: Some(all(&self.channel[1])),
             running: self.running(),
+            extras: Extras::default(),
         }
     }
 
@@ -72,6 +73,7 @@ impl Buffers {
             counter: None,
             saved: all(&self.channel[4]),
             scratch: Some(all(&self.scratch)),
+            extras: Extras::default(),
         }
     }
 }

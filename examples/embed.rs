@@ -12,7 +12,7 @@ use std::error::Error;
 use std::ops::Range;
 
 use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferSize, BufferUsages};
-use wgpu_batchnorm::{Descriptor, ForwardBindings, Kernels, Layout, RunningBindings, reference};
+use wgpu_batchnorm::{Descriptor, Extras, ForwardBindings, Kernels, Layout, RunningBindings, reference};
 
 /// `[N, H, W, C]`.
 const SHAPE: [usize; 4] = [8, 16, 16, 32];
@@ -89,6 +89,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         counter: None,
         saved: at(&saved),
         scratch: Some(at(&scratch)),
+        extras: Extras::default(),
     })?;
     let produce = OwnKernel::new(&device, "produce", at(&x));
     let relu = OwnKernel::new(&device, "relu", at(&y));
@@ -117,7 +118,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     // The same on the CPU, in f64.
     let x: Vec<f32> =
         (0..VALUES as u32).map(|i| 3.0 + (i.wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0).collect();
-    let expected = reference::forward(&descriptor, &x, Some(&[2.0; CHANNELS]), Some(&[0.5; CHANNELS])).y;
+    let (gamma, beta) = (Some(&[2.0; CHANNELS][..]), Some(&[0.5; CHANNELS][..]));
+    let tensors = reference::Tensors { x: &x, gamma, beta, ..Default::default() };
+    let expected = reference::forward(&descriptor, &tensors).y;
     let error = got.zip(expected).map(|(got, y)| (f64::from(got) - y.max(0.0)).abs()).fold(0.0, f64::max);
     println!("largest difference from the reference: {error:.1e}");
     // |y| stays below 4, where f32 steps by 2.4e-7: this is some 40 steps.

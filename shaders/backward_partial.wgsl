@@ -1,4 +1,5 @@
-// Backward in two dispatches, the first: sum(dy) and sum(dy * (x - mean)) of every part of every unit.
+// Backward in two dispatches, the first: sum(dy) and sum(dy * (x - mean)) of every part of every unit,
+// dy first pulled through the activation (and left as the residual's gradient, flag `dresidual`).
 // Through frozen statistics dx needs neither and is written here (flag `dx`), at no further read:
 //   dx = gamma / sqrt(variance + epsilon) * dy.
 //
@@ -8,16 +9,20 @@
 
 #import element
 #import walk
+#import reads x 1
+#import dy_to_dx
 #import sums
+#import parts
 #import affine
 #import statistics
-
-@group(0) @binding(1) var<storage, read> x: array<V>;
-@group(0) @binding(10) var<storage, read> dy: array<V>;
-@group(0) @binding(9) var<storage, read_write> scratch: array<V>;
-#if dx
-@group(0) @binding(11) var<storage, read_write> dx: array<V>;
+#import centred
+#import pull
+#import health
+#if dresidual
+#import writes dresidual 16
 #endif
+
+@group(0) @binding(9) var<storage, read_write> scratch: array<V>;
 
 @compute @workgroup_size(LANES * COLUMNS)
 fn main(
@@ -28,10 +33,10 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroup, local);
-    let mean = spread(mean_of(at.unit));
-#if dx
-    let scale = spread(scale_of(at.unit) * inverse_deviation_of(at.unit));
-#endif
+    let u = used(at.unit);
+    let centre = centre_of(u, at.unit);
+    let scale = spread(u.scale);
+    let shift = spread(u.shift);
 
     var mine = Sums(V(0.0), V(0.0));
     var element = at.first;
@@ -42,31 +47,29 @@ fn main(
         while element + (CHUNK - 1u) * params.step < block_end {
 #unroll k CHUNK
             let to_$k = cursor.address;
-            let z_$k = x[to_$k] - mean;
-            let dy_$k = dy[to_$k];
+            let z_$k = centred(to_$k, centre);
+            let of_y_$k = load_dy(to_$k);
             cursor = next(cursor);
 #end
             var chunk = Sums(V(0.0), V(0.0));
 #unroll k CHUNK
+            let dy_$k = pull(of_y_$k, z_$k * scale + shift, to_$k);
             chunk.a += dy_$k;
-            chunk.b += dy_$k * z_$k;
+            chunk.b += along(dy_$k, z_$k);
 #end
-#if dx
             if at.inside {
 #unroll k CHUNK
-                dx[to_$k] = scale * dy_$k;
+                leave_elementwise(to_$k, dy_$k, scale);
 #end
             }
-#endif
             block = Sums(block.a + chunk.a, block.b + chunk.b);
             element += CHUNK * params.step;
         }
         while element < block_end {
-            let of_y = dy[cursor.address];
-            block = Sums(block.a + of_y, block.b + of_y * (x[cursor.address] - mean));
-#if dx
-            if at.inside { dx[cursor.address] = scale * of_y; }
-#endif
+            let z = centred(cursor.address, centre);
+            let dy = pull(load_dy(cursor.address), z * scale + shift, cursor.address);
+            block = Sums(block.a + dy, block.b + along(dy, z));
+            if at.inside { leave_elementwise(cursor.address, dy, scale); }
             cursor = next(cursor);
             element += params.step;
         }
@@ -75,8 +78,18 @@ fn main(
 
     let sums = sum_lanes(local, mine);
     if at.inside && at.lane == 0u {
-        let to = 2u * (at.part * params.units + at.unit);
+        let to = sums_at(params.first_part + at.part, at.unit);
         scratch[to] = sums.a;
         scratch[to + 1u] = sums.b;
     }
+}
+
+/// What needs no sums.
+fn leave_elementwise(address: u32, dy: V, scale: V) {
+#if dresidual
+    store_dresidual(address, dy);
+#endif
+#if dx
+    store_dx(address, scale * dy);
+#endif
 }

@@ -1,21 +1,27 @@
 // Backward of units that fit one workgroup's registers, in one dispatch:
 //   dbeta = sum(dy),  dgamma = sum(dy * xhat)  with xhat = (x - mean) * r,  r = 1 / sqrt(variance + epsilon),
-//   dx = gamma * r * (dy - dbeta / m - xhat * dgamma / m),  or through frozen statistics gamma * r * dy.
+//   dx = gamma * r * (dy - dbeta / m - xhat * dgamma / m),  or through frozen statistics gamma * r * dy,
+// dy first pulled through the activation.
 //
 // A workgroup owns whole units, an invocation ITEMS of a unit's elements of x and dy, which it loads
 // once and keeps. Writes those of dx, dgamma and dbeta that are wanted.
 
 #import element
 #import walk
+#import valid
+#import reads x 1
+#import dy_to_dx
 #import sums
 #import affine
 #import statistics
+#import centred
+#import settled
+#import mutual
+#import pull
 #import gradients
-
-@group(0) @binding(1) var<storage, read> x: array<V>;
-@group(0) @binding(10) var<storage, read> dy: array<V>;
-#if dx
-@group(0) @binding(11) var<storage, read_write> dx: array<V>;
+#import health
+#if dresidual
+#import writes dresidual 16
 #endif
 
 @compute @workgroup_size(LANES * COLUMNS)
@@ -27,8 +33,10 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroup, local);
-    let mean = spread(mean_of(at.unit));
-    let r = inverse_deviation_of(at.unit);
+    let u = used(at.unit);
+    let centre = centre_of(u, at.unit);
+    let scale = spread(u.scale);
+    let shift = spread(u.shift);
 
     // One read of x and dy; missing elements are zero.
     var cursor = cursor_at(at.unit, at.first);
@@ -38,8 +46,8 @@ fn main(
     var z_$k = V(0.0);
     var dy_$k = V(0.0);
     if has_$k {
-        z_$k = x[to_$k] - mean;
-        dy_$k = dy[to_$k];
+        z_$k = centred(to_$k, centre);
+        dy_$k = pull(load_dy(to_$k), z_$k * scale + shift, to_$k);
     }
     cursor = next(cursor);
 #end
@@ -47,28 +55,20 @@ fn main(
     var mine = Sums(V(0.0), V(0.0));
 #unroll k ITEMS
     mine.a += dy_$k;
-    mine.b += dy_$k * z_$k;
+    mine.b += along(dy_$k, z_$k);
 #end
     let sums = sum_lanes(local, mine);
-    let of_beta = gather(sums.a);
-    let of_gamma = gather(sums.b) * r;
-
     if !at.inside { return; }
-    if at.lane == 0u {
-        leave_gradients(at.unit, of_gamma, of_beta);
-    }
+
+    let mutual = settle(at.unit, u, sums, at.lane == 0u);
+#unroll k ITEMS
+    if has_$k {
+#if dresidual
+        store_dresidual(to_$k, dy_$k);
+#endif
 #if dx
-    let scale = spread(scale_of(at.unit) * r);
-#if frozen
-#unroll k ITEMS
-    if has_$k { dx[to_$k] = scale * dy_$k; }
-#end
-#else
-    let shared_by_all = spread(of_beta / params.values);
-    let along_x = spread(r * (of_gamma / params.values));
-#unroll k ITEMS
-    if has_$k { dx[to_$k] = scale * (dy_$k - shared_by_all - z_$k * along_x); }
-#end
+        store_dx(to_$k, scale * less(at.unit, at.first + $ku * params.step, dy_$k, z_$k, mutual));
 #endif
-#endif
+    }
+#end
 }

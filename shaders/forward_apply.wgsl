@@ -3,18 +3,23 @@
 // Every workgroup first merges the moments of all parts of its units, in one fixed order, so that all
 // of them get the same bits; the first part's writes the saved and the running statistics. Then it
 // normalises its own part. Workgroups run backwards: the first dispatch has just left the end of x in
-// the cache. Reads x once, writes y once.
+// the cache. Reads x once, writes y once. Flag `settled`: `forward_settle` has done the first half.
 
 #import element
 #import walk
-#import pivot
+#import x_to_y
+#import records
+#if !settled
+#import batch
 #import moments
+#import merge_records
 #import affine
 #import outcome
+#import health
+#endif
+#import finish
 #import normalize
 
-@group(0) @binding(1) var<storage, read> x: array<V>;
-@group(0) @binding(2) var<storage, read_write> y: array<V>;
 @group(0) @binding(9) var<storage, read> scratch: array<V>;
 
 @compute @workgroup_size(LANES * COLUMNS)
@@ -26,19 +31,23 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroups() - 1u - workgroup, local);
-
-    var moments = no_moments();
-    for (var part = at.lane; part < params.parts; part += LANES) {
-        let source = 2u * (part * params.units + at.unit);
-        moments = merge(moments, Moments(f32(part_size(part)), scratch[source], scratch[source + 1u]));
-    }
-    let statistics = fold(merge_lanes(local, moments));
+#if settled
     if !at.inside { return; }
 
-    let centre = pivot(at.unit);
-    if at.part == 0u && at.lane == 0u {
-        leave(at.unit, centre + statistics.mean, statistics.variance);
+    let centre = lead(scratch[plane_at(PIVOT, at.unit)]);
+    let mean = lead(scratch[plane_at(MEAN, at.unit)]);
+    let scale = lead(scratch[plane_at(SCALE, at.unit)]);
+    normalize(at, centre, mean, scale, lead(scratch[plane_at(SHIFT, at.unit)]));
+#else
+    let about_pivot = merge_records(local, at.unit, at.lane);
+    if !at.inside { return; }
+
+    let centre = lead(scratch[plane_at(PIVOT, at.unit)]);
+    let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
+    if params.first_part == 0u && at.part == 0u && at.lane == 0u {
+        leave(at.unit, statistics);
     }
-    let scale = scale_of(at.unit) * inverse_deviation(statistics.variance);
-    normalize(at, centre, statistics.mean, scale, shift_of(at.unit));
+    let affine = affine_of(at.unit, statistics);
+    normalize(at, centre, about_pivot.mean, affine.scale, affine.shift);
+#endif
 }

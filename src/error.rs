@@ -11,22 +11,35 @@ pub enum PlanError {
         /// The shape given.
         shape: Vec<usize>,
     },
-    /// An axis of length 0.
-    #[error("axis {axis} of shape {shape:?} is 0; every axis must be at least 1")]
+    /// A channel axis of length 0. (An empty batch is none of an error's business.)
+    #[error("axis {axis} of shape {shape:?}, the channels, is 0; it must be at least 1")]
     ZeroSize {
         /// The shape given.
         shape: Vec<usize>,
-        /// The first axis that is 0.
+        /// The channel axis.
         axis: usize,
     },
-    /// More than [`MOST_VALUES`](Self::MOST_VALUES) values.
-    #[error(
-        "shape {shape:?} has more than {} values, which is what 32-bit indices reach; split the batch",
-        Self::MOST_VALUES
-    )]
+    /// An axis, or all of them together, that is longer than this library counts.
+    #[error("shape {shape:?} is too large: an axis ends at 2^31 - 1, a tensor at 2^40 values")]
     TooManyValues {
         /// The shape given.
         shape: Vec<usize>,
+    },
+    /// An option of the descriptor that makes no sense, alone or with the others.
+    #[error("{option} cannot be had here: {because}")]
+    Option {
+        /// The method of [`Descriptor`](crate::Descriptor).
+        option: &'static str,
+        /// Why not.
+        because: String,
+    },
+    /// A view that does not fit the shape, or that the kernels cannot follow.
+    #[error("the view of {tensor} cannot be followed: {because}")]
+    View {
+        /// The tensor's name.
+        tensor: &'static str,
+        /// Why not.
+        because: String,
     },
     /// ε that is zero, negative or not finite.
     #[error("epsilon is {epsilon}; it must be positive and finite (PyTorch's default is 1e-5)")]
@@ -97,11 +110,6 @@ pub enum PlanError {
         /// What wgpu said.
         message: String,
     },
-}
-
-impl PlanError {
-    /// The most values that x may have.
-    pub const MOST_VALUES: u32 = u32::MAX / 2;
 }
 
 /// Buffers that do not fit a plan.

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::buffer::catching;
 use crate::descriptor::{Descriptor, Gradients};
 use crate::error::PlanError;
-use crate::operations::{Backward, Forward, FrozenBackward, Inference, UpdateRunning};
+use crate::operations::{
+    ApplyBackward, Backward, Finalize, FinalizeBackward, Forward, FrozenBackward, Gather, GatherBackward, Inference,
+    Merge, MergeBackward, Normalize, UpdateRunning,
+};
 use crate::plan::Plan;
 use crate::recipe::{Capabilities, Choice, Operation, Recipe};
 use crate::shader::{Access, Permutation, Slot};
@@ -25,7 +28,6 @@ pub struct Kernels {
 struct Shared {
     device: wgpu::Device,
     capabilities: Capabilities,
-    alignment: u64,
     adapter: String,
     pipelines: Mutex<HashMap<Permutation, Cell>>,
 }
@@ -55,12 +57,12 @@ impl Kernels {
             workgroups: limits.max_compute_workgroups_per_dimension,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            // The kernels read 16 bytes at a time.
+            alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(16),
         };
         let shared = Shared {
             device: device.clone(),
             capabilities,
-            // The kernels read 16 bytes at a time.
-            alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(16),
             adapter: format!("{} ({} {}, {})", info.name, info.driver, info.driver_info, info.backend),
             pipelines: Mutex::default(),
         };
@@ -90,7 +92,7 @@ impl Kernels {
     /// What the offsets of all bindings must be multiples of, in bytes: the device's
     /// `min_storage_buffer_offset_alignment`, and at least 16.
     pub fn alignment(&self) -> u64 {
-        self.shared.alignment
+        self.shared.capabilities.alignment
     }
 
     /// A plan for inference: y from the running statistics.
@@ -137,8 +139,85 @@ impl Kernels {
         self.plan(descriptor, Operation::UpdateRunning).map(UpdateRunning)
     }
 
+    /// A plan that gathers the batch's statistics as values: counts, means and variances. They can be merged
+    /// with those of other batches or devices ([`merge`](Self::merge), or on the host
+    /// [`Statistics`](crate::Statistics)), and what they come to is used by [`finalize`](Self::finalize).
+    ///
+    /// # Errors
+    /// As [`inference`](Self::inference), and [`PlanError::Option`] with groups, steps or a cumulative average.
+    pub fn gather(&self, descriptor: &Descriptor) -> Result<Gather, PlanError> {
+        self.plan(descriptor, Operation::Gather).map(Gather)
+    }
+
+    /// A plan that merges statistics of this many parts, in their order.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn merge(&self, descriptor: &Descriptor, parts: u32) -> Result<Merge, PlanError> {
+        self.plan(descriptor, Operation::Merge(parts)).map(Merge)
+    }
+
+    /// A plan that makes of statistics what a training forward leaves: the saved ones, the running ones moved,
+    /// and scale and shift for a kernel of the caller's.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn finalize(&self, descriptor: &Descriptor) -> Result<Finalize, PlanError> {
+        self.plan(descriptor, Operation::Finalize).map(Finalize)
+    }
+
+    /// A plan that normalises by what [`finalize`](Self::finalize), or a forward pass, has saved.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn normalize(&self, descriptor: &Descriptor) -> Result<Normalize, PlanError> {
+        self.plan(descriptor, Operation::Normalize).map(Normalize)
+    }
+
+    /// A plan that gathers the sums of the backward pass as values: Σdy and Σdy·x̂ a channel, which add up over
+    /// batches and devices ([`merge_backward`](Self::merge_backward)).
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn gather_backward(&self, descriptor: &Descriptor) -> Result<GatherBackward, PlanError> {
+        self.plan(descriptor, Operation::GatherBackward).map(GatherBackward)
+    }
+
+    /// A plan that adds up the sums of this many parts, in their order.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn merge_backward(&self, descriptor: &Descriptor, parts: u32) -> Result<MergeBackward, PlanError> {
+        self.plan(descriptor, Operation::MergeBackward(parts)).map(MergeBackward)
+    }
+
+    /// A plan that makes of sums dγ, dβ, and the three numbers a, b, c a channel of dx = a·dy + b·x + c, for a
+    /// kernel of the caller's.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn finalize_backward(&self, descriptor: &Descriptor) -> Result<FinalizeBackward, PlanError> {
+        self.plan(descriptor, Operation::FinalizeBackward).map(FinalizeBackward)
+    }
+
+    /// A plan that computes dx from sums.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn apply_backward(&self, descriptor: &Descriptor) -> Result<ApplyBackward, PlanError> {
+        self.plan(descriptor, Operation::ApplyBackward).map(ApplyBackward)
+    }
+
+    /// How an operation would be computed, without compiling anything.
+    ///
+    /// # Errors
+    /// Those of planning it.
+    pub fn recipe(&self, descriptor: &Descriptor, operation: Operation) -> Result<Recipe, PlanError> {
+        Recipe::new(descriptor, operation, self.capabilities(), &self.tuning, &self.choice)
+    }
+
     fn plan(&self, descriptor: &Descriptor, operation: Operation) -> Result<Plan, PlanError> {
-        let recipe = Recipe::new(descriptor, operation, self.capabilities(), &self.tuning, &self.choice)?;
+        let recipe = self.recipe(descriptor, operation)?;
         Plan::new(self.clone(), descriptor, recipe)
     }
 

@@ -6,11 +6,11 @@ use std::num::NonZeroU64;
 use wgpu::{BufferBinding, BufferUsages};
 
 use crate::buffer;
-use crate::descriptor::{Descriptor, Gradients, Layout, Running};
+use crate::descriptor::{Descriptor, Gradients, Kept, Layout, Running, Types};
 use crate::error::{Error, PlanError};
 use crate::kernels::Kernels;
 use crate::operations::{
-    BackwardBindings, ForwardBindings, FrozenBackwardBindings, InferenceBindings, RunningBindings,
+    BackwardBindings, Extras, Forward, ForwardBindings, FrozenBackwardBindings, InferenceBindings, RunningBindings,
 };
 use crate::plan::Bound;
 
@@ -20,8 +20,8 @@ const USAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).
 /// β = 0, running mean 0, running variance 1, no batches counted, ε = 1e-5, momentum 0.1, unbiased
 /// running variance.
 ///
-/// A clone is the same layer: it shares the buffers. They are public, to be read, written and handed to an optimiser on the GPU; all have `STORAGE`,
-/// `COPY_SRC` and `COPY_DST`.
+/// A clone is the same layer: it shares the buffers. They are public, to be read, written and handed to an
+/// optimiser on the GPU; all have `STORAGE`, `COPY_SRC` and `COPY_DST`.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     /// γ: C values f32.
@@ -36,9 +36,8 @@ pub struct BatchNorm {
     pub batches: wgpu::Buffer,
     kernels: Kernels,
     pub(crate) channels: usize,
-    layout: Layout,
-    epsilon: f32,
-    running: Running,
+    /// All that a descriptor says but the shape.
+    options: Descriptor,
 }
 
 impl BatchNorm {
@@ -71,30 +70,63 @@ impl BatchNorm {
             batches: filled("batchnorm batches", &[0; 4])?,
             kernels: kernels.clone(),
             channels,
-            layout: Layout::ChannelsFirst,
-            epsilon: 1e-5,
-            running: Running { counts_batches: true, ..Running::default() },
+            options: Descriptor::new([], Layout::ChannelsFirst).running(counting(Running::default())),
         })
     }
 
     /// The same layer for another layout of x.
-    pub fn layout(self, layout: Layout) -> Self {
-        Self { layout, ..self }
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.options.layout = layout;
+        self
     }
 
     /// The same layer with another ε.
     pub fn epsilon(self, epsilon: f32) -> Self {
-        Self { epsilon, ..self }
+        Self { options: self.options.clone().epsilon(epsilon), ..self }
     }
 
-    /// The same layer with another rule for the running statistics. Batches are always counted.
-    pub fn running(self, running: Running) -> Self {
-        Self { running: Running { counts_batches: true, ..running }, ..self }
+    /// The same layer with another rule for the running statistics, or none: then inference takes the batch's
+    /// own, as PyTorch's `track_running_stats=False` does. Batches are always counted.
+    pub fn running(self, running: impl Into<Option<Running>>) -> Self {
+        Self { options: self.options.clone().running(running.into().map(counting)), ..self }
+    }
+
+    /// The same layer with options of its descriptors, such as an activation or padding.
+    ///
+    /// ```no_run
+    /// # use wgpu_batchnorm::{Activation, BatchNorm, Error, Gpu};
+    /// # fn layer(gpu: &Gpu) -> Result<BatchNorm, Error> {
+    /// Ok(BatchNorm::new(&gpu.kernels, 64)?.options(|layer| layer.activation(Activation::Relu).residual(true))?)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PlanError::Option`] where parameters or running statistics are to be anything but f32, which they are
+    /// here; [`PlanError::Buffer`] where running statistics of more steps find no room.
+    pub fn options(self, change: impl FnOnce(Descriptor) -> Descriptor) -> Result<Self, PlanError> {
+        let options = change(self.options.clone());
+        let options = Descriptor { running: options.running.map(counting), ..options };
+        if Types::mixed(options.types.x) != options.types {
+            let because = "a layer's parameters and running statistics are f32".to_owned();
+            return Err(PlanError::Option { option: "types", because });
+        }
+        let mut layer = Self { options, ..self };
+        let values = layer.channels * layer.options.running_sets();
+        if layer.running_mean.size() != 4 * values as u64 {
+            let filled = |what, value: f32| {
+                let contents = vec![value; values];
+                buffer::filled(layer.kernels.device(), what, USAGE, bytemuck::cast_slice(&contents))
+                    .map_err(|message| PlanError::Buffer { what, bytes: 4 * values as u64, message })
+            };
+            (layer.running_mean, layer.running_variance) =
+                (filled("batchnorm running mean", 0.0)?, filled("batchnorm running variance", 1.0)?);
+        }
+        Ok(layer)
     }
 
     /// The descriptor for x of this shape.
     pub fn descriptor(&self, shape: &[usize]) -> Descriptor {
-        Descriptor::new(shape, self.layout).epsilon(self.epsilon).running(self.running)
+        self.options.clone().of_shape(shape)
     }
 
     /// Binds inference: y from the running statistics, which stay as they are.
@@ -103,13 +135,39 @@ impl BatchNorm {
     /// As [`Kernels::inference`] and [`Inference::bind`](crate::Inference::bind); a shape with another
     /// number of channels than the layer is a [`BindError::Size`](crate::BindError::Size) of γ.
     pub fn inference(&self, shape: &[usize], x: BufferBinding<'_>, y: BufferBinding<'_>) -> Result<Bound, Error> {
-        let plan = self.kernels.inference(&self.descriptor(shape))?;
-        Ok(plan.bind(&InferenceBindings {
+        self.inference_with(shape, x, y, Extras::default())
+    }
+
+    /// The same with what comes with options: the residual.
+    ///
+    /// # Errors
+    /// As [`inference`](Self::inference).
+    pub fn inference_with(
+        &self,
+        shape: &[usize],
+        x: BufferBinding<'_>,
+        y: BufferBinding<'_>,
+        extras: Extras<'_>,
+    ) -> Result<Bound, Error> {
+        let descriptor = self.descriptor(shape);
+        let (gamma, beta) = (Some(self.parameter(&self.gamma)), Some(self.parameter(&self.beta)));
+        if descriptor.running.is_some() {
+            let plan = self.kernels.inference(&descriptor)?;
+            let running = self.running_bindings();
+            return Ok(plan.bind(&InferenceBindings { x, y, gamma, beta, running, extras })?);
+        }
+        let plan = self.kernels.forward(&descriptor)?;
+        let [saved, scratch, signs] = self.workspace(&plan, 0)?;
+        Ok(plan.bind(&ForwardBindings {
             x,
             y,
-            gamma: Some(self.parameter(&self.gamma)),
-            beta: Some(self.parameter(&self.beta)),
-            running: self.running_bindings(),
+            gamma,
+            beta,
+            running: None,
+            counter: None,
+            saved: saved.as_entire_buffer_binding(),
+            scratch: Some(scratch.as_entire_buffer_binding()),
+            extras: Extras { signs: signs_of(&plan, &signs), ..extras },
         })?)
     }
 
@@ -126,37 +184,74 @@ impl BatchNorm {
         dy: BufferBinding<'_>,
         dx: BufferBinding<'_>,
     ) -> Result<Training, Error> {
+        self.training_with(shape, x, y, dy, dx, Extras::default())
+    }
+
+    /// The same with what comes with options: a mask, the residual and its gradient, a health counter. (β and the
+    /// bits that pass from forward to backward are the layer's own.)
+    ///
+    /// # Errors
+    /// As [`training`](Self::training).
+    pub fn training_with(
+        &self,
+        shape: &[usize],
+        x: BufferBinding<'_>,
+        y: BufferBinding<'_>,
+        dy: BufferBinding<'_>,
+        dx: BufferBinding<'_>,
+        extras: Extras<'_>,
+    ) -> Result<Training, Error> {
         let descriptor = self.descriptor(shape);
         let forward = self.kernels.forward(&descriptor)?;
         let backward = self.kernels.backward(&descriptor, Gradients::ALL)?;
-        let saved = self.buffer("batchnorm saved", forward.saved_bytes())?;
-        let scratch = self.buffer("batchnorm scratch", forward.scratch_bytes().max(backward.scratch_bytes()))?;
+        let [saved, scratch, signs] = self.workspace(&forward, backward.scratch_bytes())?;
         let (dgamma, dbeta) = (self.gradient("batchnorm dgamma")?, self.gradient("batchnorm dbeta")?);
+        let (gamma, beta) = (Some(self.parameter(&self.gamma)), Some(self.parameter(&self.beta)));
+        let Extras { valid, residual, dresidual, health, .. } = extras;
+        let signs = signs_of(&forward, &signs);
+        let source = if descriptor.from_y { y.clone() } else { x.clone() };
+        let kept_residual = residual.clone().filter(|_| forward.kept() == Kept::Residual);
         let forward = forward.bind(&ForwardBindings {
-            x: x.clone(),
+            x,
             y,
-            gamma: Some(self.parameter(&self.gamma)),
-            beta: Some(self.parameter(&self.beta)),
-            running: Some(self.running_bindings()),
-            counter: Some(self.batches.as_entire_buffer_binding()),
+            gamma: gamma.clone(),
+            beta: beta.clone(),
+            running: descriptor.running.map(|_| self.running_bindings()),
+            counter: descriptor.running.map(|_| self.batches.as_entire_buffer_binding()),
             saved: saved.as_entire_buffer_binding(),
             scratch: Some(scratch.as_entire_buffer_binding()),
+            extras: Extras {
+                valid: valid.clone(),
+                residual,
+                health: health.clone(),
+                signs: signs.clone(),
+                ..Extras::default()
+            },
         })?;
         let backward = backward.bind(&BackwardBindings {
-            x,
+            x: source,
             dy,
-            gamma: Some(self.parameter(&self.gamma)),
+            gamma,
             saved: saved.as_entire_buffer_binding(),
             dx: Some(dx),
             dgamma: Some(dgamma.as_entire_buffer_binding()),
             dbeta: Some(dbeta.as_entire_buffer_binding()),
             scratch: Some(scratch.as_entire_buffer_binding()),
+            extras: Extras {
+                valid,
+                residual: kept_residual,
+                dresidual,
+                signs,
+                health: health.filter(|_| descriptor.from_y),
+                beta,
+            },
         })?;
         Ok(Training { forward, backward, saved, dgamma, dbeta })
     }
 
     /// Binds the backward pass of inference, for a network trained through this layer while it is
-    /// frozen: dx alone, from dy.
+    /// frozen: dx alone, from dy. Not for a layer with an activation, whose backward pass needs x too: see
+    /// [`Kernels::frozen_backward`].
     ///
     /// # Errors
     /// As [`Kernels::frozen_backward`] and its `bind`.
@@ -176,7 +271,17 @@ impl BatchNorm {
             dgamma: None,
             dbeta: None,
             scratch: None,
+            extras: Extras::default(),
         })?)
+    }
+
+    /// Saved statistics, scratch and the activation's signs.
+    fn workspace(&self, forward: &Forward, scratch: u64) -> Result<[wgpu::Buffer; 3], PlanError> {
+        Ok([
+            self.buffer("batchnorm saved", forward.saved_bytes())?,
+            self.buffer("batchnorm scratch", forward.scratch_bytes().max(scratch))?,
+            self.buffer("batchnorm signs", forward.signs_bytes())?,
+        ])
     }
 
     /// With its size, so that a shape of other channels is refused.
@@ -185,8 +290,8 @@ impl BatchNorm {
     }
 
     fn running_bindings(&self) -> RunningBindings<'_> {
-        let (mean, variance) = (self.parameter(&self.running_mean), self.parameter(&self.running_variance));
-        RunningBindings { mean, variance }
+        let whole = |buffer| BufferBinding { buffer, offset: 0, size: NonZeroU64::new(buffer.size()) };
+        RunningBindings { mean: whole(&self.running_mean), variance: whole(&self.running_variance) }
     }
 
     fn gradient(&self, label: &'static str) -> Result<wgpu::Buffer, PlanError> {
@@ -203,6 +308,15 @@ impl BatchNorm {
     }
 }
 
+fn counting(running: Running) -> Running {
+    Running { counts_batches: true, ..running }
+}
+
+/// The signs, where a plan has them.
+fn signs_of<'a>(forward: &Forward, signs: &'a wgpu::Buffer) -> Option<BufferBinding<'a>> {
+    (forward.kept() == Kept::Signs).then(|| signs.as_entire_buffer_binding())
+}
+
 /// A training step bound to buffers. Record [`forward`](Self::forward), whatever computes dy, then
 /// [`backward`](Self::backward).
 #[derive(Debug)]
@@ -211,7 +325,7 @@ pub struct Training {
     pub forward: Bound,
     /// dx, dγ and dβ from x and dy.
     pub backward: Bound,
-    /// The batch's statistics: C means, then C inverse standard deviations, then C (biased) variances.
+    /// The batch's statistics, as [`Plan::saved_bytes`](crate::Plan::saved_bytes) lays them out.
     pub saved: wgpu::Buffer,
     /// dγ after the backward pass: C values f32.
     pub dgamma: wgpu::Buffer,

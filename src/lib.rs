@@ -19,7 +19,7 @@
 #![cfg_attr(feature = "gpu", doc = "```")]
 #![cfg_attr(not(feature = "gpu"), doc = "```ignore")]
 //! use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferUsages};
-//! use wgpu_batchnorm::{Descriptor, Error, ForwardBindings, Kernels, Layout, RunningBindings};
+//! use wgpu_batchnorm::{Descriptor, Error, Extras, ForwardBindings, Kernels, Layout, RunningBindings};
 //!
 //! # fn main() -> Result<(), Error> {
 //! # let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
@@ -46,6 +46,7 @@
 //!     counter: None,
 //!     saved: saved.as_entire_buffer_binding(),
 //!     scratch: Some(scratch.as_entire_buffer_binding()),
+//!     extras: Extras::default(),
 //! })?;
 //!
 //! let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -67,8 +68,12 @@
 //! | [`Kernels::update_running`] | the running statistics, moved by what a forward pass saved | [`UpdateRunningBindings`] |
 //! | [`Kernels::frozen_backward`] | the same through the running statistics, as constants | [`FrozenBackwardBindings`] |
 //!
-//! All values are f32. x is dense, of any rank from 2, with the channel axis second or last
-//! ([`Layout`]). γ and β are there or not, each on its own.
+//! | [`Kernels::gather`] and others | a pass in steps, whose statistics are values of the caller's | [`GatherBindings`] and others |
+//!
+//! x is of any rank from 2, with the channel axis second or last ([`Layout`]), dense or as a [`View`] says, in f32,
+//! f16 or bf16 ([`Types`]). γ and β are there or not, each on its own. What else there is are options of the
+//! [`Descriptor`], each with its formula: [`Padding`], [`Over`], [`Renorm`], [`Epilogue`], [`Health`]; their buffers
+//! are bound as [`Extras`].
 //!
 //! [`BatchNorm`] is a layer on top of these that owns γ, β, the running statistics and the batch counter.
 //! With the feature `checkpoint` it loads and saves safetensors under PyTorch's names. [`fold`] merges a
@@ -115,12 +120,16 @@ mod planner;
 pub mod recipe;
 pub mod reference;
 pub mod shader;
+mod statistics;
 pub mod tuning;
 #[cfg(feature = "gpu")]
 pub mod verify;
 pub mod walk;
 
-pub use descriptor::{Convention, Descriptor, Gradients, Layout, Momentum, OneValue, Running, RunningVariance};
+pub use descriptor::{
+    Activation, Convention, Descriptor, Epilogue, Float, Gradients, Health, Kept, Layout, Mask, Momentum, OneValue,
+    Over, Padding, Renorm, Running, RunningVariance, Tensor, Types, View,
+};
 #[cfg(feature = "gpu")]
 pub use error::GpuError;
 pub use error::{BindError, Error, PlanError};
@@ -129,11 +138,15 @@ pub use gpu::Gpu;
 pub use kernels::Kernels;
 pub use layer::{BatchNorm, Training};
 pub use operations::{
-    Backward, BackwardBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings, Inference,
-    InferenceBindings, RunningBindings, UpdateRunning, UpdateRunningBindings,
+    ApplyBackward, ApplyBackwardBindings, Backward, BackwardBindings, Extras, Finalize, FinalizeBackward,
+    FinalizeBackwardBindings, FinalizeBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings,
+    Gather, GatherBackward, GatherBackwardBindings, GatherBindings, Inference, InferenceBindings, Merge, MergeBackward,
+    MergeBackwardBindings, MergeBindings, Normalize, NormalizeBindings, RunningBindings, UpdateRunning,
+    UpdateRunningBindings,
 };
 pub use plan::{Bound, Plan};
 pub use recipe::Choice;
+pub use statistics::Statistics;
 pub use wgpu;
 
 /// The README's examples are tests.

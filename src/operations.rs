@@ -1,15 +1,35 @@
 //! The operations, each a plan with the buffers it takes: inference, training forward and backward,
 //! and the backward pass through frozen statistics.
 
-use std::fmt;
-use std::ops::Deref;
+mod steps;
 
 use wgpu::BufferBinding;
 
+use crate::descriptor::Tensor;
 use crate::error::BindError;
 use crate::plan::{Bound, Plan};
-use crate::recipe::Operation;
 use crate::shader::Access::{Read, Write};
+pub use steps::*;
+
+macro_rules! derefs_to_plan {
+    ($($plan:ident),*) => {$(
+        impl std::ops::Deref for $plan {
+            type Target = Plan;
+
+            fn deref(&self) -> &Plan {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $plan {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&self.0, f)
+            }
+        }
+    )*};
+}
+
+pub(crate) use derefs_to_plan;
 
 /// The running statistics, each of C values f32.
 #[derive(Clone, Debug)]
@@ -18,6 +38,27 @@ pub struct RunningBindings<'a> {
     pub mean: BufferBinding<'a>,
     /// Running variance.
     pub variance: BufferBinding<'a>,
+}
+
+/// What comes with options of the descriptor; `Extras::default()` where there are none.
+#[derive(Clone, Debug, Default)]
+pub struct Extras<'a> {
+    /// The mask or the lengths of [`Padding`](crate::Padding), for the forward pass and, where dx is wanted, the
+    /// backward pass.
+    pub valid: Option<BufferBinding<'a>>,
+    /// The residual of the [`Epilogue`](crate::Epilogue), of x's shape; for the backward pass where
+    /// [`Kept::Residual`](crate::Kept::Residual) says so.
+    pub residual: Option<BufferBinding<'a>>,
+    /// Where the residual's gradient goes in a backward pass with an activation. (Without one it is dy.)
+    pub dresidual: Option<BufferBinding<'a>>,
+    /// [`Plan::signs_bytes`] of bits where [`Kept::Signs`](crate::Kept::Signs) says so: written by the forward, read
+    /// by the backward pass.
+    pub signs: Option<BufferBinding<'a>>,
+    /// A [`Health`](crate::Health), where the descriptor asks for it: of a forward pass, and of a backward pass
+    /// from y.
+    pub health: Option<BufferBinding<'a>>,
+    /// β, for a backward pass that computes an activation again or finds x again from y.
+    pub beta: Option<BufferBinding<'a>>,
 }
 
 /// Buffers for [`Inference`]. Here and below: all of the device that the plan's kernels are for.
@@ -33,6 +74,8 @@ pub struct InferenceBindings<'a> {
     pub beta: Option<BufferBinding<'a>>,
     /// The statistics to normalise by.
     pub running: RunningBindings<'a>,
+    /// What comes with options.
+    pub extras: Extras<'a>,
 }
 
 /// Buffers for [`Forward`].
@@ -54,6 +97,8 @@ pub struct ForwardBindings<'a> {
     pub saved: BufferBinding<'a>,
     /// [`Plan::scratch_bytes`] of anything; may be left out where that is 0.
     pub scratch: Option<BufferBinding<'a>>,
+    /// What comes with options.
+    pub extras: Extras<'a>,
 }
 
 /// Buffers for [`Backward`].
@@ -75,6 +120,8 @@ pub struct BackwardBindings<'a> {
     pub dbeta: Option<BufferBinding<'a>>,
     /// [`Plan::scratch_bytes`] of anything; may be left out where that is 0.
     pub scratch: Option<BufferBinding<'a>>,
+    /// What comes with options.
+    pub extras: Extras<'a>,
 }
 
 /// Buffers for [`FrozenBackward`].
@@ -96,6 +143,8 @@ pub struct FrozenBackwardBindings<'a> {
     pub dbeta: Option<BufferBinding<'a>>,
     /// [`Plan::scratch_bytes`] of anything; may be left out where that is 0.
     pub scratch: Option<BufferBinding<'a>>,
+    /// What comes with options.
+    pub extras: Extras<'a>,
 }
 
 /// Buffers for [`UpdateRunning`].
@@ -126,60 +175,64 @@ pub struct Backward(pub(crate) Plan);
 pub struct FrozenBackward(pub(crate) Plan);
 
 impl Inference {
-    /// Binds buffers.
+    /// Binds buffers. y may be x itself: then it is written over it.
     ///
     /// # Errors
     /// [`BindError`] where one is missing, too small, misaligned, without `STORAGE`, or overlaps another
     /// that is written.
     pub fn bind(&self, to: &InferenceBindings<'_>) -> Result<Bound, BindError> {
-        self.0.bind(&[
-            self.0.x("x", &to.x, Read),
-            self.0.x("y", &to.y, Write),
-            self.0.channel("gamma", to.gamma.as_ref(), Read),
-            self.0.channel("beta", to.beta.as_ref(), Read),
-            self.0.channel("running_mean", Some(&to.running.mean), Read),
-            self.0.channel("running_variance", Some(&to.running.variance), Read),
-        ])
+        let mut arguments = vec![
+            self.0.tensor(Tensor::X, Some(&to.x), Read),
+            self.0.tensor(Tensor::Y, Some(&to.y), Write),
+            self.0.parameter("gamma", to.gamma.as_ref(), Read),
+            self.0.parameter("beta", to.beta.as_ref(), Read),
+        ];
+        arguments.extend(self.0.running(Some(&to.running), Read));
+        arguments.extend(self.0.extras(&to.extras, Read));
+        self.0.bind(&arguments)
     }
 }
 
 impl Forward {
-    /// Binds buffers.
+    /// Binds buffers. y may be x itself: then it is written over it.
     ///
     /// # Errors
     /// As [`Inference::bind`].
     pub fn bind(&self, to: &ForwardBindings<'_>) -> Result<Bound, BindError> {
-        let running = to.running.as_ref();
-        self.0.bind(&[
-            self.0.x("x", &to.x, Read),
-            self.0.x("y", &to.y, Write),
-            self.0.channel("gamma", to.gamma.as_ref(), Read),
-            self.0.channel("beta", to.beta.as_ref(), Read),
-            self.0.channel("running_mean", running.map(|running| &running.mean), Write),
-            self.0.channel("running_variance", running.map(|running| &running.variance), Write),
+        let mut arguments = vec![
+            self.0.tensor(Tensor::X, Some(&to.x), Read),
+            self.0.tensor(Tensor::Y, Some(&to.y), Write),
+            self.0.parameter("gamma", to.gamma.as_ref(), Read),
+            self.0.parameter("beta", to.beta.as_ref(), Read),
             self.0.counter(to.counter.as_ref()),
             self.0.saved(&to.saved, Write),
             self.0.scratch(to.scratch.as_ref()),
-        ])
+        ];
+        arguments.extend(self.0.running(to.running.as_ref(), Write));
+        arguments.extend(self.0.extras(&to.extras, Write));
+        self.0.bind(&arguments)
     }
 }
 
 impl Backward {
-    /// Binds buffers.
+    /// Binds buffers. dx may be dy itself: then it is written over it.
     ///
     /// # Errors
     /// As [`Inference::bind`].
     pub fn bind(&self, to: &BackwardBindings<'_>) -> Result<Bound, BindError> {
-        self.0.bind(&[
-            self.0.x("x", &to.x, Read),
-            self.0.x("dy", &to.dy, Read),
-            self.0.gamma_for_dx(to.gamma.as_ref()),
+        let mut arguments = vec![
+            self.0.x_or_y(Some(&to.x)),
+            self.0.tensor(Tensor::Dy, Some(&to.dy), Read),
+            self.0.optional_parameter("gamma", to.gamma.as_ref()),
+            self.0.optional_parameter("beta", to.extras.beta.as_ref()),
             self.0.saved(&to.saved, Read),
-            self.0.dx(to.dx.as_ref()),
-            self.0.channel("dgamma", to.dgamma.as_ref(), Write),
-            self.0.channel("dbeta", to.dbeta.as_ref(), Write),
+            self.0.tensor(Tensor::Dx, to.dx.as_ref(), Write),
+            self.0.parameter("dgamma", to.dgamma.as_ref(), Write),
+            self.0.parameter("dbeta", to.dbeta.as_ref(), Write),
             self.0.scratch(to.scratch.as_ref()),
-        ])
+        ];
+        arguments.extend(self.0.extras(&to.extras, Read));
+        self.0.bind(&arguments)
     }
 }
 
@@ -189,65 +242,37 @@ impl UpdateRunning {
     /// # Errors
     /// As [`Inference::bind`].
     pub fn bind(&self, to: &UpdateRunningBindings<'_>) -> Result<Bound, BindError> {
-        self.0.bind(&[
-            self.0.saved(&to.saved, Read),
-            self.0.channel("running_mean", Some(&to.running.mean), Write),
-            self.0.channel("running_variance", Some(&to.running.variance), Write),
-            self.0.counter(to.counter.as_ref()),
-        ])
+        let mut arguments = vec![self.0.saved(&to.saved, Read), self.0.counter(to.counter.as_ref())];
+        arguments.extend(self.0.running(Some(&to.running), Write));
+        self.0.bind(&arguments)
     }
 }
 
 impl FrozenBackward {
-    /// Binds buffers.
+    /// Binds buffers. dx may be dy itself: then it is written over it.
     ///
     /// # Errors
     /// As [`Inference::bind`].
     pub fn bind(&self, to: &FrozenBackwardBindings<'_>) -> Result<Bound, BindError> {
-        let plan = &self.0;
-        let wants_sums =
-            matches!(plan.recipe().operation, Operation::FrozenBackward(wanted) if wanted.dgamma || wanted.dbeta);
+        // dx alone may need neither x nor the running mean.
         let mut arguments = vec![
-            plan.x("dy", &to.dy, Read),
-            plan.gamma_for_dx(to.gamma.as_ref()),
-            plan.channel("running_variance", Some(&to.running.variance), Read),
-            plan.dx(to.dx.as_ref()),
-            plan.channel("dgamma", to.dgamma.as_ref(), Write),
-            plan.channel("dbeta", to.dbeta.as_ref(), Write),
-            plan.scratch(to.scratch.as_ref()),
+            self.0.if_used(self.0.x_or_y(to.x.as_ref())),
+            self.0.tensor(Tensor::Dy, Some(&to.dy), Read),
+            self.0.optional_parameter("gamma", to.gamma.as_ref()),
+            self.0.optional_parameter("beta", to.extras.beta.as_ref()),
+            self.0.tensor(Tensor::Dx, to.dx.as_ref(), Write),
+            self.0.parameter("dgamma", to.dgamma.as_ref(), Write),
+            self.0.parameter("dbeta", to.dbeta.as_ref(), Write),
+            self.0.scratch(to.scratch.as_ref()),
         ];
-        if wants_sums {
-            arguments.push(plan.argument("x", to.x.as_ref(), plan.x_bytes(), Read));
-            arguments.push(plan.channel("running_mean", Some(&to.running.mean), Read));
-        } else {
-            // The inference kernel computes this: dy is its x, dx its y.
-            arguments[0].slot = "x";
-            arguments[3].slot = "y";
-        }
-        plan.bind(&arguments)
+        arguments.extend(self.0.running(Some(&to.running), Read).map(|argument| self.0.if_used(argument)));
+        arguments.extend(self.0.extras(&to.extras, Read));
+        self.0.bind(&arguments)
     }
 }
 
 /// The plan of [`Kernels::update_running`](crate::Kernels::update_running).
 #[derive(Debug)]
 pub struct UpdateRunning(pub(crate) Plan);
-
-macro_rules! derefs_to_plan {
-    ($($plan:ident),*) => {$(
-        impl Deref for $plan {
-            type Target = Plan;
-
-            fn deref(&self) -> &Plan {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $plan {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-    )*};
-}
 
 derefs_to_plan!(Inference, Forward, Backward, FrozenBackward, UpdateRunning);

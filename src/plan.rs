@@ -1,17 +1,23 @@
 //! A plan: a recipe with its pipelines, that buffers can be bound to and recorded.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use wgpu::BufferBinding;
 
-use crate::bind::{self, Argument};
+use crate::bind::{self, Argument, Bindings};
 use crate::buffer;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, Health, Kept, Tensor};
 use crate::error::{BindError, PlanError};
 use crate::kernels::{Kernels, Pipeline};
-use crate::recipe::{Operation, Recipe};
+use crate::operations::{Extras, RunningBindings};
+use crate::recipe::{Operation, Params, Recipe};
 use crate::shader::Access;
+
+/// From the numbers of one dispatch to those of the next: what offsets of uniform buffers are multiples of on
+/// every device, twice.
+const PARAMS_STRIDE: usize = 512;
 
 /// What every plan knows before it runs. Prints as a description.
 pub struct Plan {
@@ -19,7 +25,7 @@ pub struct Plan {
     descriptor: Descriptor,
     recipe: Recipe,
     pipelines: Vec<Arc<Pipeline>>,
-    /// The recipe's numbers as the kernels read them; written once, so that recordings cannot disturb
+    /// The numbers of each dispatch as the kernels read them; written once, so that recordings cannot disturb
     /// each other.
     params: wgpu::Buffer,
 }
@@ -31,9 +37,12 @@ impl Plan {
             .iter()
             .map(|dispatch| kernels.pipeline(dispatch.permutation))
             .collect::<Result<_, _>>()?;
-        let contents = bytemuck::bytes_of(&recipe.params);
+        let mut contents = vec![0; PARAMS_STRIDE * recipe.dispatches.len()];
+        for (dispatch, place) in recipe.dispatches.iter().zip(contents.chunks_mut(PARAMS_STRIDE)) {
+            place[..size_of::<Params>()].copy_from_slice(bytemuck::bytes_of(&dispatch.params));
+        }
         let params =
-            buffer::filled(kernels.device(), "batchnorm params", wgpu::BufferUsages::UNIFORM, contents).map_err(
+            buffer::filled(kernels.device(), "batchnorm params", wgpu::BufferUsages::UNIFORM, &contents).map_err(
                 |message| PlanError::Buffer { what: "a plan's parameters", bytes: contents.len() as u64, message },
             )?;
         Ok(Self { kernels, descriptor: descriptor.clone(), recipe, pipelines, params })
@@ -55,10 +64,22 @@ impl Plan {
         self.recipe.scratch_bytes
     }
 
-    /// Bytes of the saved statistics that a training forward hands to the backward: C means, then C inverse
-    /// standard deviations, then C (biased) variances, as f32.
+    /// Bytes of the saved statistics that a training forward hands to the backward, as f32: C means, then C inverse
+    /// standard deviations, C (biased) variances and C counts; with [`Renorm`](crate::Renorm) r and d too. Of
+    /// [`Over::Groups`](crate::Over::Groups) and [`Over::Steps`](crate::Over::Steps) each plane has C values a group,
+    /// or a step (`[C, T]` where the channels come first).
     pub fn saved_bytes(&self) -> u64 {
         self.recipe.saved_bytes
+    }
+
+    /// What a forward pass has to leave to the backward pass besides, and the backward pass takes.
+    pub fn kept(&self) -> Kept {
+        self.recipe.kept
+    }
+
+    /// Bytes of [`Kept::Signs`], 0 where the plan has none.
+    pub fn signs_bytes(&self) -> u64 {
+        self.recipe.signs_bytes
     }
 
     /// Bytes that the dispatches read from memory: tensors as often as they are read, per-channel values and
@@ -72,27 +93,62 @@ impl Plan {
         self.recipe.bytes_written
     }
 
-    /// Bytes of x; y, dy and dx have as many.
-    pub(crate) fn x_bytes(&self) -> u64 {
-        self.descriptor.shape.iter().map(|&n| n as u64).product::<u64>() * 4
+    /// Bytes of γ or β.
+    fn parameter_bytes(&self) -> u64 {
+        (self.descriptor.channels() as u64 * self.descriptor.types.parameters.bytes()).next_multiple_of(4)
     }
 
-    /// Bytes of a per-channel buffer.
-    fn channel_bytes(&self) -> u64 {
-        self.descriptor.channels() as u64 * 4
+    pub(crate) fn tensor<'a>(
+        &self,
+        tensor: Tensor,
+        binding: Option<&BufferBinding<'a>>,
+        access: Access,
+    ) -> Argument<'a> {
+        self.argument(tensor.name(), binding, self.descriptor.tensor_bytes(tensor), access)
     }
 
-    pub(crate) fn x<'a>(&self, name: &'static str, binding: &BufferBinding<'a>, access: Access) -> Argument<'a> {
-        self.argument(name, Some(binding), self.x_bytes(), access)
+    /// x of the backward pass, which may be y.
+    pub(crate) fn x_or_y<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
+        let tensor = if self.descriptor.from_y { Tensor::Y } else { Tensor::X };
+        self.argument("x", binding, self.descriptor.tensor_bytes(tensor), Access::Read)
     }
 
-    pub(crate) fn channel<'a>(
+    /// γ, β and their gradients.
+    pub(crate) fn parameter<'a>(
         &self,
         name: &'static str,
         binding: Option<&BufferBinding<'a>>,
         access: Access,
     ) -> Argument<'a> {
-        self.argument(name, binding, self.channel_bytes(), access)
+        self.argument(name, binding, self.parameter_bytes(), access)
+    }
+
+    /// γ or β of a backward pass: given without being looked at, it is passed over.
+    pub(crate) fn optional_parameter<'a>(
+        &self,
+        name: &'static str,
+        binding: Option<&BufferBinding<'a>>,
+    ) -> Argument<'a> {
+        self.if_used(self.parameter(name, binding, Access::Read))
+    }
+
+    /// The argument, passed over where no kernel looks at it.
+    pub(crate) fn if_used<'a>(&self, argument: Argument<'a>) -> Argument<'a> {
+        let slots = || self.pipelines.iter().flat_map(|pipeline| &pipeline.slots);
+        let pieces = || self.recipe.dispatches.iter().flat_map(|dispatch| &dispatch.pieces);
+        let renamed = |slot: &str| pieces().any(|piece| piece.slot == slot && piece.argument != slot);
+        let used = slots().any(|slot| slot.name == argument.name && !renamed(&slot.name));
+        if used { argument } else { Argument { binding: None, ..argument } }
+    }
+
+    pub(crate) fn running<'a>(&self, to: Option<&RunningBindings<'a>>, access: Access) -> [Argument<'a>; 2] {
+        let sets = self.descriptor.running_sets() as u64;
+        let values = self.descriptor.channels() as u64 * sets;
+        let bytes = (values * self.descriptor.types.running.bytes()).next_multiple_of(4);
+        [
+            self.argument("running_mean", to.map(|running| &running.mean), bytes, access),
+            self.argument("running_variance", to.map(|running| &running.variance), bytes, access),
+        ]
     }
 
     pub(crate) fn counter<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
@@ -100,60 +156,89 @@ impl Plan {
     }
 
     pub(crate) fn saved<'a>(&self, binding: &BufferBinding<'a>, access: Access) -> Argument<'a> {
-        self.argument("saved", Some(binding), 3 * self.channel_bytes(), access)
+        self.argument("saved", Some(binding), self.descriptor.saved_bytes(), access)
+    }
+
+    /// So many planes of C values f32.
+    pub(crate) fn planes<'a>(
+        &self,
+        name: &'static str,
+        binding: &BufferBinding<'a>,
+        planes: u64,
+        access: Access,
+    ) -> Argument<'a> {
+        self.argument(name, Some(binding), 4 * planes * self.descriptor.channels() as u64, access)
+    }
+
+    /// How many parts it merges.
+    pub(crate) fn merged_parts(&self) -> u64 {
+        match self.recipe.operation {
+            Operation::Merge(parts) | Operation::MergeBackward(parts) => u64::from(parts),
+            _ => 1,
+        }
     }
 
     pub(crate) fn scratch<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
         self.argument("scratch", binding, self.recipe.scratch_bytes, Access::Write)
     }
 
-    pub(crate) fn dx<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        self.argument("dx", binding, self.x_bytes(), Access::Write)
+    /// What comes with options.
+    pub(crate) fn extras<'a>(&self, extras: &Extras<'a>, signs: Access) -> Vec<Argument<'a>> {
+        vec![
+            self.argument("valid", extras.valid.as_ref(), self.descriptor.padding_bytes(), Access::Read),
+            self.tensor(Tensor::Residual, extras.residual.as_ref(), Access::Read),
+            self.tensor(Tensor::Dresidual, extras.dresidual.as_ref(), Access::Write),
+            self.argument("signs", extras.signs.as_ref(), self.recipe.signs_bytes, signs),
+            self.argument("health", extras.health.as_ref(), size_of::<Health>() as u64, Access::Write),
+        ]
     }
 
-    /// γ only matters to dx; given without being looked at, it is passed over.
-    pub(crate) fn gamma_for_dx<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        let wants_dx = match self.recipe.operation {
-            Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => wanted.dx,
-            Operation::Inference | Operation::Forward | Operation::UpdateRunning => true,
-        };
-        self.channel("gamma", binding.filter(|_| wants_dx), Access::Read)
-    }
-
-    pub(crate) fn argument<'a>(
+    fn argument<'a>(
         &self,
         name: &'static str,
         binding: Option<&BufferBinding<'a>>,
         needs: u64,
         access: Access,
     ) -> Argument<'a> {
-        Argument { name, slot: name, binding: binding.cloned(), needs, access }
+        Argument { name, binding: binding.cloned(), needs, access }
     }
 
     pub(crate) fn bind(&self, arguments: &[Argument<'_>]) -> Result<Bound, BindError> {
-        let used = |argument: &Argument<'_>| {
-            let slots = self.pipelines.iter().flat_map(|pipeline| &pipeline.slots);
-            slots.into_iter().any(|slot| slot.name == argument.slot)
+        let dispatches = || self.recipe.dispatches.iter().zip(&self.pipelines);
+        let used = |name: &str| {
+            dispatches().any(|(dispatch, pipeline)| {
+                let bindings = Bindings::new(arguments, dispatch);
+                pipeline.slots.iter().any(|slot| bindings.argument(&slot.name) == Some(name))
+            })
         };
-        for argument in arguments {
-            argument.check(used(argument), self.kernels.alignment(), &self.descriptor)?;
+        // Of an empty batch next to nothing is used.
+        let empty = self.descriptor.shape.contains(&0);
+        for argument in arguments.iter().filter(|argument| !empty || used(argument.name)) {
+            argument.check(used(argument.name), self.kernels.alignment(), &self.descriptor)?;
         }
-        let shares = |pipeline: &Arc<Pipeline>| bind::shares_a_buffer(&pipeline.slots, arguments);
-        bind::check_overlaps(arguments, false)?;
-        if self.pipelines.iter().any(shares) {
-            bind::check_overlaps(arguments, true)?;
-        }
-        let mut dispatches = Vec::with_capacity(self.pipelines.len());
-        for (dispatch, pipeline) in self.recipe.dispatches.iter().zip(&self.pipelines) {
-            let pipeline = if shares(pipeline) {
-                self.kernels.pipeline(dispatch.permutation.for_one_buffer())?
-            } else {
-                pipeline.clone()
+        bind::check_overlaps(arguments, &self.descriptor, false)?;
+        let mut bound = Vec::with_capacity(self.pipelines.len());
+        for (i, (dispatch, pipeline)) in dispatches().enumerate() {
+            let bindings = Bindings::new(arguments, dispatch);
+            let mut permutation = dispatch.permutation;
+            let mut pipeline = pipeline.clone();
+            if bindings.in_place(&pipeline.slots, &self.descriptor) {
+                permutation = permutation.in_place();
+                pipeline = self.kernels.pipeline(permutation)?;
+            }
+            if bindings.share_a_buffer(&pipeline.slots) {
+                bind::check_overlaps(arguments, &self.descriptor, true)?;
+                pipeline = self.kernels.pipeline(permutation.for_one_buffer())?;
+            }
+            let params = BufferBinding {
+                buffer: &self.params,
+                offset: (i * PARAMS_STRIDE) as u64,
+                size: NonZeroU64::new(size_of::<Params>() as u64),
             };
-            let bind_group = bind::group(self.kernels.device(), &pipeline, &self.params, arguments)?;
-            dispatches.push(BoundDispatch { pipeline, bind_group, grid: dispatch.grid });
+            let bind_group = bindings.group(self.kernels.device(), &pipeline, params)?;
+            bound.push(BoundDispatch { pipeline, bind_group, grid: dispatch.grid });
         }
-        Ok(Bound { dispatches })
+        Ok(Bound { dispatches: bound })
     }
 }
 

@@ -1,92 +1,211 @@
 //! From a descriptor and a device to a recipe: every rule by which kernels, tiles and parts are chosen.
 
-use crate::descriptor::{Descriptor, Gradients, Momentum, RunningVariance, View};
+mod assembly;
+mod windows;
+
+use crate::descriptor::{
+    Activation, Descriptor, Extent, Float, Gradients, Kept, Momentum, Over, Padding, RunningVariance, Tensor,
+};
 use crate::error::PlanError;
-use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Recipe, Regime};
+use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Piece, Recipe, Regime};
 use crate::shader::{CHUNK, Flag, Flags, ITEMS, KEPT, Kernel, Permutation, Tile};
 use crate::tuning::{Order, Tuning};
+use assembly::{Assembly, without_elements};
+use windows::{Dim, Window};
 
 /// What a recipe is made from.
 pub(crate) struct Planner<'a> {
     pub descriptor: &'a Descriptor,
     pub operation: Operation,
-    pub view: View,
+    pub extent: Extent,
     pub capabilities: &'a Capabilities,
     pub tuning: &'a Tuning,
     pub choice: &'a Choice,
 }
 
-/// x as the kernels see it: `units` of `length` elements V, `inner` of them contiguous.
+/// x as the kernels see it, counted in V: `units` with `rows` times `inner` elements each.
 #[derive(Clone, Copy)]
 struct Geometry {
     channels_last: bool,
     wide: bool,
     units: u32,
-    length: u32,
-    inner: u32,
+    /// Of one group.
+    rows: u64,
+    inner: u64,
+    row_stride: u64,
+    unit_stride: u64,
+    groups: Option<Groups>,
+}
+
+/// Units that are channels within groups or steps.
+#[derive(Clone, Copy)]
+struct Groups {
+    stepped: bool,
+    channels: u32,
+    channel_divisor: u32,
+    groups: u32,
+    group_divisor: u32,
+    group_stride: u64,
+    /// Of the last group.
+    last_rows: u64,
+    position_step: u32,
+    position_group: u64,
+}
+
+/// The numbers of the dispatches over a window, and what they bind of the tensors.
+struct Stretch {
+    params: Params,
+    pieces: Vec<Piece>,
+}
+
+impl Geometry {
+    fn length(&self) -> u64 {
+        self.rows.saturating_mul(self.inner)
+    }
+
+    fn width(&self) -> u64 {
+        if self.wide { 4 } else { 1 }
+    }
 }
 
 impl Planner<'_> {
     pub fn recipe(&self) -> Result<Recipe, PlanError> {
-        self.check_device()?;
         self.check_choice()?;
-        let geometry = self.geometry()?;
-        let resident = self.resident_tile(geometry);
-        let regime = self.regime(geometry, resident)?;
-        let (tile, items) = match (regime, resident) {
+        if self.extent.outer == 0 || self.extent.inner == 0 {
+            return self.of_nothing();
+        }
+        let dims = self.dims(&(0..self.samples()));
+        let geometry = self.geometry(dims.as_deref())?;
+        let windows = self.windows(geometry)?;
+        let resident = if windows.len() == 1 { self.resident_tile(geometry) } else { None };
+        let mut regime = self.regime(geometry, windows.len(), resident)?;
+        let (mut tile, mut items) = match (regime, resident) {
             (Regime::Resident, Some((tile, items))) => (tile, items),
             _ => (self.streaming_tile(geometry), 0),
         };
-        let order = self.choice.order.unwrap_or(self.tuning.order);
-        let params = self.params(geometry, tile, order, regime)?;
-        let permutations = self.permutations(geometry, tile, regime, items);
-        let mut dispatches = Vec::new();
-        for permutation in permutations {
-            self.check_workgroup(&permutation)?;
-            let groups = u64::from(params.groups);
-            let workgroups = match permutation.kernel {
-                Kernel::Count => 1,
-                // An invocation a unit.
-                Kernel::Running => u64::from(params.units.div_ceil(permutation.tile.invocations())),
-                // Sums alone need no more than one a group.
-                Kernel::BackwardApply if !permutation.flags.has(Flag::Dx) => groups,
-                _ => groups * u64::from(params.parts),
-            };
-            dispatches.push(Dispatch { permutation, grid: self.grid(workgroups)? });
+        if regime == Regime::Resident && !self.resident_fits(geometry, tile, items) {
+            // More buffers than the device binds at once: in more dispatches.
+            (regime, tile, items) = (Regime::Split, self.streaming_tile(geometry), 0);
         }
-        let (bytes_read, bytes_written) = self.traffic(regime, geometry, params.parts);
-        let channel_bytes = 4 * u64::from(self.view.channels);
-        let scratch_bytes = if regime == Regime::Split { scratch_bytes(geometry, params.parts) } else { 0 };
-        self.check_binding("scratch", scratch_bytes)?;
-        Ok(Recipe {
+        let order = self.choice.order.unwrap_or(self.tuning.order);
+        let stretches = self.stretches(geometry, &windows, tile, order, regime)?;
+        let mut assembly = Assembly { planner: self, geometry, tile, items, stretches, dispatches: vec![], scratch: 0 };
+        assembly.assemble(regime)?;
+        let Assembly { stretches, dispatches, scratch, .. } = assembly;
+        self.check_binding("scratch", scratch)?;
+        let parts = stretches.first().map_or(1, |stretch| stretch.params.all_parts);
+        let recipe = self.summary(regime, geometry, tile, order, parts, dispatches, scratch);
+        self.check_binding("the saved statistics", recipe.saved_bytes)?;
+        self.check_binding("the activation's signs", recipe.signs_bytes)?;
+        Ok(recipe)
+    }
+
+    /// Of an empty batch statistics stay, the counter moves, and gradients are 0.
+    fn of_nothing(&self) -> Result<Recipe, PlanError> {
+        let channels = self.extent.channels as u32;
+        let geometry = Geometry {
+            channels_last: false,
+            wide: false,
+            units: channels,
+            rows: 0,
+            inner: 1,
+            row_stride: 0,
+            unit_stride: 1,
+            groups: None,
+        };
+        let tile = self.streaming_tile(geometry);
+        let params = Params {
+            units: channels,
+            end_unit: channels,
+            tiles: channels.div_ceil(tile.columns),
+            channel_modulus: channels,
+            inner: 1,
+            batches: 1,
+            epsilon: self.descriptor.epsilon,
+            ..Params::default()
+        };
+        let stretches = vec![Stretch { params, pieces: vec![] }];
+        let mut assembly =
+            Assembly { planner: self, geometry, tile, items: 0, stretches, dispatches: vec![], scratch: 0 };
+        let counts = self.descriptor.running.is_some_and(|running| running.has_counter());
+        match self.operation {
+            Operation::Forward => {
+                let flags = self.outcome_flags(false).and(self.padding_flags());
+                assembly.over_units(Kernel::ForwardSettle, flags)?;
+                assembly.scratch = assembly.forward_records();
+                if counts {
+                    assembly.small(Kernel::Count, Flags::default().with(Flag::Counter), 1)?;
+                }
+            }
+            Operation::UpdateRunning if counts => {
+                assembly.small(Kernel::Count, Flags::default().with(Flag::Counter), 1)?;
+            }
+            Operation::Backward(wanted) | Operation::FrozenBackward(wanted) if wanted.dgamma || wanted.dbeta => {
+                assembly.collapse(wanted, [0; 2], 16)?;
+                assembly.scratch = 16;
+            }
+            Operation::Gather => {
+                assembly.over_units(Kernel::Gather, self.padding_flags())?;
+                assembly.scratch = assembly.forward_records();
+            }
+            Operation::GatherBackward => {
+                assembly.over_units(Kernel::GatherBackward, without_elements(self.backward_flags(false)))?;
+                assembly.scratch = assembly.backward_records();
+            }
+            Operation::Merge(_) | Operation::MergeBackward(_) | Operation::Finalize | Operation::FinalizeBackward => {
+                assembly.step()?;
+            }
+            _ => {}
+        }
+        let Assembly { dispatches, scratch, .. } = assembly;
+        Ok(self.summary(Regime::Elementwise, geometry, tile, self.tuning.order, 1, dispatches, scratch))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn summary(
+        &self,
+        regime: Regime,
+        geometry: Geometry,
+        tile: Tile,
+        order: Order,
+        parts: u32,
+        dispatches: Vec<Dispatch>,
+        scratch_bytes: u64,
+    ) -> Recipe {
+        let (bytes_read, bytes_written) = self.traffic(&dispatches, geometry, scratch_bytes);
+        let uses_signs =
+            self.kept() == Kept::Signs && (self.keeps_signs() || self.tensors().contains(&(Tensor::Dy, Tensor::Dy)));
+        let units = u64::from(geometry.units) * if geometry.channels_last { geometry.width() } else { 1 };
+        let saves = matches!(self.operation, Operation::Forward | Operation::Finalize);
+        Recipe {
             operation: self.operation,
             regime,
             channels_last: geometry.channels_last,
             wide: geometry.wide,
             tile,
             order,
-            parts: params.parts,
+            parts,
             dispatches,
             scratch_bytes,
-            saved_bytes: if self.operation == Operation::Forward { 3 * channel_bytes } else { 0 },
+            saved_bytes: if saves { 4 * self.descriptor.saved_planes() * units } else { 0 },
+            kept: self.kept(),
+            signs_bytes: if uses_signs { self.values().div_ceil(32) * 4 } else { 0 },
             bytes_read,
             bytes_written,
-            params,
-        })
+        }
     }
 
     fn values(&self) -> u64 {
-        u64::from(self.view.outer) * u64::from(self.view.channels) * u64::from(self.view.inner)
+        self.extent.outer * self.extent.channels * self.extent.inner
     }
 
-    fn check_device(&self) -> Result<(), PlanError> {
-        self.check_binding("x", 4 * self.values())?;
-        match self.operation {
-            Operation::Forward | Operation::Backward(_) | Operation::UpdateRunning => {
-                self.check_binding("the saved statistics", 12 * u64::from(self.view.channels))
-            }
-            Operation::Inference | Operation::FrozenBackward(_) => Ok(()),
-        }
+    fn samples(&self) -> u64 {
+        self.descriptor.shape[0] as u64
+    }
+
+    /// Bytes of a V in memory.
+    fn v_bytes(&self, geometry: Geometry) -> u64 {
+        self.descriptor.types.x.bytes() * geometry.width()
     }
 
     /// A choice that no shape could follow.
@@ -120,6 +239,10 @@ impl Planner<'_> {
         if needs > has { Err(PlanError::Limit { what, needs, limit, has }) } else { Ok(()) }
     }
 
+    fn fits_bindings(&self, permutation: &Permutation) -> bool {
+        permutation.storage_buffers() <= self.capabilities.storage_buffers
+    }
+
     fn check_workgroup(&self, permutation: &Permutation) -> Result<(), PlanError> {
         let has = self.capabilities;
         let checks = [
@@ -150,22 +273,100 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether statistics are used that a batch gave, or the running ones of every step.
+    fn over(&self) -> Over {
+        match (self.descriptor.over, self.operation) {
+            (Over::Groups { .. }, Operation::Inference | Operation::FrozenBackward(_)) => Over::Batch,
+            (Over::Groups { samples }, _) if samples as u64 >= self.samples() => Over::Batch,
+            (over, _) => over,
+        }
+    }
+
     /// One channel is one contiguous unit; channels without an inner axis are the fastest axis.
-    fn geometry(&self) -> Result<Geometry, PlanError> {
-        let View { outer, channels, inner } = self.view;
-        let (outer, inner) = if channels == 1 { (1, outer * inner) } else { (outer, inner) };
-        let channels_last = inner == 1 && channels > 1;
+    fn geometry(&self, dims: Option<&[Dim]>) -> Result<Geometry, PlanError> {
+        let Extent { outer, channels, inner } = self.extent;
+        let samples = self.samples();
+        let over = self.over();
+        let one = channels == 1 && over == Over::Batch;
+        let (outer, inner) = if one { (1, outer * inner) } else { (outer, inner) };
+        let steps = match over {
+            // The axis that is neither batch nor channel.
+            Over::Steps { .. } => outer * inner / samples,
+            _ => 1,
+        };
+        let channels_last = (inner == 1 || steps > 1) && channels * steps > 1;
         let fastest = if channels_last { channels } else { inner };
-        let wide = self.choice.wide.unwrap_or(fastest % 4 == 0);
-        if wide && fastest % 4 != 0 {
-            let because = format!("the fastest axis has {fastest} values, not a multiple of 4");
+        let can_be_wide = fastest % 4 == 0 && steps == 1 && !matches!(over, Over::Steps { .. }) && {
+            dims.is_none_or(|dims| dims.iter().rev().enumerate().all(|(i, dim)| dim.is_wide(i == 0)))
+        };
+        let can_be_wide = can_be_wide && self.offsets_are_wide();
+        let wide = self.choice.wide.unwrap_or(can_be_wide);
+        if wide && !can_be_wide {
+            let because =
+                format!("the fastest axis has {fastest} values, not a multiple of 4, or a view does not allow it");
             return Err(PlanError::Choice { choice: "wide", because });
         }
         let width = if wide { 4 } else { 1 };
-        Ok(if channels_last {
-            Geometry { channels_last, wide, units: channels / width, length: outer, inner: 1 }
-        } else {
-            Geometry { channels_last, wide, units: channels, length: outer * (inner / width), inner: inner / width }
+        let small = |what, needs: u64| {
+            let (limit, has) = ("a 32-bit index", u64::from(i32::MAX as u32));
+            u32::try_from(needs).ok().filter(|_| needs <= has).ok_or(PlanError::Limit { what, needs, limit, has })
+        };
+        if let Over::Steps { .. } = over {
+            let first = !self.descriptor.channels_are_last();
+            let units = small("the channels of all steps", channels * steps)?;
+            // The axis is behind the channels, or before them.
+            let (channel_divisor, group_divisor) = if first { (steps as u32, 1) } else { (1, channels as u32) };
+            return Ok(Geometry {
+                channels_last: true,
+                wide: false,
+                units,
+                rows: samples,
+                inner: 1,
+                row_stride: u64::from(units),
+                unit_stride: u64::from(channel_divisor),
+                groups: Some(Groups {
+                    stepped: true,
+                    channels: channels as u32,
+                    channel_divisor,
+                    groups: steps as u32,
+                    group_divisor,
+                    group_stride: u64::from(group_divisor),
+                    last_rows: samples,
+                    position_step: steps as u32,
+                    position_group: 1,
+                }),
+            });
+        }
+        let (units, inner) = if channels_last { (channels / width, 1) } else { (channels, inner / width) };
+        let geometry = Geometry {
+            channels_last,
+            wide,
+            units: small("the channel axis", units)?,
+            rows: outer,
+            inner,
+            row_stride: units * inner,
+            unit_stride: inner,
+            groups: None,
+        };
+        let Over::Groups { samples: of_group } = over else { return Ok(geometry) };
+        let groups = samples.div_ceil(of_group as u64);
+        let rows_of = |samples: u64| samples * (outer / self.samples());
+        let rows = rows_of(of_group as u64);
+        Ok(Geometry {
+            units: small("the channels of all groups", units * groups)?,
+            rows,
+            groups: Some(Groups {
+                stepped: false,
+                channels: units as u32,
+                channel_divisor: 1,
+                groups: groups as u32,
+                group_divisor: units as u32,
+                group_stride: rows * geometry.row_stride,
+                last_rows: rows_of(samples - (groups - 1) * of_group as u64),
+                position_step: 1,
+                position_group: rows * inner,
+            }),
+            ..geometry
         })
     }
 
@@ -183,10 +384,12 @@ impl Planner<'_> {
         floor_power_of_two(columns).min(geometry.units.next_power_of_two())
     }
 
-    /// The invocations whose workgroup memory fits.
+    /// The invocations whose workgroup memory fits, whichever kernel asks for it.
     fn memory_invocations(&self, geometry: Geometry) -> u32 {
         let value = if geometry.wide { 16 } else { 4 };
-        (self.capabilities.workgroup_bytes / Kernel::ForwardPartial.workgroup_bytes(value)).max(1)
+        // Of the hungriest kernel: two values and a count a lane.
+        let count = if self.descriptor.padding == Padding::None { 4 } else { value };
+        (self.capabilities.workgroup_bytes / (2 * value + count)).max(1)
     }
 
     /// The workgroup and the registers that a whole unit fits, if it does.
@@ -195,14 +398,15 @@ impl Planner<'_> {
         let tensors = match self.operation {
             Operation::Forward => 1,
             Operation::Backward(_) | Operation::FrozenBackward(_) => 2,
-            Operation::Inference | Operation::UpdateRunning => return None,
+            _ => return None,
         };
+        let length = u32::try_from(geometry.length()).ok()?;
         let most = floor_power_of_two(self.invocations().min(self.memory_invocations(geometry)))
             .min(floor_power_of_two(self.tuning.resident[1]).max(self.columns(geometry)));
         let tile = match self.choice.tile {
             Some(tile) => tile,
             None => {
-                let lanes = geometry.length.div_ceil(ITEMS[1]).checked_next_power_of_two()?.min(most);
+                let lanes = length.div_ceil(ITEMS[1]).checked_next_power_of_two()?.min(most);
                 // Fewer columns where the lanes need the room, but whole 128-byte lines.
                 let line = if geometry.wide { 8 } else { 32 };
                 let columns = self.columns(geometry);
@@ -211,12 +415,12 @@ impl Planner<'_> {
                 Tile { columns, lanes: lanes.min(most / columns) }
             }
         };
-        let items = ITEMS.into_iter().find(|items| geometry.length <= tile.lanes * items)?;
+        let items = ITEMS.into_iter().find(|items| length <= tile.lanes.saturating_mul(*items))?;
         let width = if geometry.wide { 4 } else { 1 };
         (items * width * tensors <= KEPT).then_some((tile, items))
     }
 
-    fn regime(&self, geometry: Geometry, resident: Option<(Tile, u32)>) -> Result<Regime, PlanError> {
+    fn regime(&self, geometry: Geometry, windows: usize, resident: Option<(Tile, u32)>) -> Result<Regime, PlanError> {
         if self.is_elementwise() {
             return Ok(Regime::Elementwise);
         }
@@ -224,8 +428,11 @@ impl Planner<'_> {
         let chosen = self.choice.regime.or(self.choice.parts.map(|_| Regime::Split));
         match (chosen, resident) {
             (Some(Regime::Resident), None) => {
-                let length = geometry.length;
-                let because = format!("a channel's {length} elements do not fit a workgroup's registers");
+                let length = geometry.length();
+                let because = match windows {
+                    1 => format!("a channel's {length} elements do not fit a workgroup's registers"),
+                    _ => format!("x takes {windows} bindings"),
+                };
                 Err(PlanError::Choice { choice: "regime", because })
             }
             // What fits is read once, even where few workgroups are busy: they have little to do, and a second
@@ -235,16 +442,81 @@ impl Planner<'_> {
         }
     }
 
+    fn resident_fits(&self, geometry: Geometry, tile: Tile, items: u32) -> bool {
+        let permutation = match self.operation {
+            Operation::Forward => self.permutation(
+                geometry,
+                tile,
+                items,
+                Kernel::ForwardResident,
+                self.forward_flags().and(self.outcome_flags(false)),
+            ),
+            _ => self.permutation(geometry, tile, items, Kernel::BackwardResident, self.backward_flags(true)),
+        };
+        self.fits_bindings(&permutation)
+    }
+
     /// Without statistics of the batch nor sums over it, values do not meet.
     fn is_elementwise(&self) -> bool {
         let frozen_dx = Operation::FrozenBackward(Gradients::DX);
-        [Operation::Inference, Operation::UpdateRunning, frozen_dx].contains(&self.operation)
+        match self.operation {
+            Operation::Gather | Operation::GatherBackward => false,
+            operation if operation.is_a_step() => true,
+            Operation::Inference | Operation::UpdateRunning => true,
+            operation => operation == frozen_dx && self.descriptor.epilogue.activation == Activation::Identity,
+        }
     }
 
-    fn params(&self, geometry: Geometry, tile: Tile, order: Order, regime: Regime) -> Result<Params, PlanError> {
-        let Geometry { units, length, inner, .. } = geometry;
-        let groups = units.div_ceil(tile.columns);
-        let parts = if regime == Regime::Resident { 1 } else { self.parts(length, groups, tile)? };
+    /// Every window with the numbers of its dispatches.
+    fn stretches(
+        &self,
+        geometry: Geometry,
+        windows: &[Window],
+        tile: Tile,
+        order: Order,
+        regime: Regime,
+    ) -> Result<Vec<Stretch>, PlanError> {
+        let mut stretches = Vec::with_capacity(windows.len());
+        // Windows of the same units come with the same parts: the first has the most units.
+        let tiles = windows.first().map_or(1, |window| (window.units.len() as u32).div_ceil(tile.columns));
+        let of_units = windows.iter().filter(|window| window.units.start == 0).count() as u64;
+        // Three V a part and unit, and a few planes, are one binding.
+        let planes = self.capabilities.binding_bytes / (4 * geometry.width() * u64::from(geometry.units)).max(1);
+        let room = u32::try_from(planes.saturating_sub(6) / 3 / of_units.max(1)).unwrap_or(u32::MAX).max(1);
+        let mut parts_before = std::collections::HashMap::<u32, u32>::new();
+        for window in windows {
+            let mut params = self.params(geometry, window, tile, order, regime, [tiles, room])?;
+            let before = parts_before.entry(window.units.start).or_default();
+            params.first_part = *before;
+            *before = before.saturating_add(params.parts);
+            let pieces = self.place(geometry, window, windows.len(), &mut params)?;
+            stretches.push(Stretch { params, pieces });
+        }
+        let all_parts = parts_before.into_values().max().unwrap_or(1);
+        let most = MOST_MERGES.saturating_mul(tile.lanes);
+        if all_parts > most {
+            let (what, limit) = ("merging the parts of a channel", "max_compute_invocations_per_workgroup");
+            let (needs, has) = (u64::from(all_parts.div_ceil(MOST_MERGES)), u64::from(tile.lanes));
+            return Err(PlanError::Limit { what, needs, limit, has });
+        }
+        stretches.iter_mut().for_each(|stretch| stretch.params.all_parts = all_parts);
+        Ok(stretches)
+    }
+
+    fn params(
+        &self,
+        geometry: Geometry,
+        window: &Window,
+        tile: Tile,
+        order: Order,
+        regime: Regime,
+        [tiles, room]: [u32; 2],
+    ) -> Result<Params, PlanError> {
+        let Window { rows, units, inner } = window;
+        // All of these are numbers of one window, which kernels can count.
+        let (rows, inner) = (rows.end - rows.start, (inner.end - inner.start) as u32);
+        let length = (rows * u64::from(inner)) as u32;
+        let parts = if regime == Regime::Resident { 1 } else { self.parts(length, [tiles, room], tile)? };
         let part_length = length.div_ceil(parts);
         // Whole workgroups of lanes a part keep interleaved lanes on aligned addresses.
         let part_length = match order {
@@ -256,39 +528,92 @@ impl Planner<'_> {
             Order::Interleaved => (1, tile.lanes),
             Order::Blocked => (lane_length, 1),
         };
-        // Products of what is no larger than x stay within u32; one step may pass the end of x, where
-        // nothing is loaded any more.
-        let row_stride = units.wrapping_mul(inner);
         let running = self.descriptor.running.unwrap_or_default();
-        let values = f64::from(self.view.outer) * f64::from(self.view.inner);
-        let unbias = match running.variance {
-            // (Of one value the variance is 0, whatever it is multiplied by.)
-            RunningVariance::Unbiased => values / (values - 1.0).max(1.0),
-            RunningVariance::Biased => 1.0,
+        let (low, high) = match self.descriptor.epilogue.activation {
+            Activation::LeakyRelu(slope) => (slope, 0.0),
+            Activation::Clamp(low, high) => (low, high),
+            _ => (0.0, 0.0),
         };
-        Ok(Params {
-            units,
-            groups,
+        let [r_max, d_max] = self.descriptor.renorm.map_or([0.0; 2], |renorm| [renorm.r_max, renorm.d_max]);
+        let of_channel = self.extent.outer * self.extent.inner;
+        let mut params = Params {
+            units: geometry.units,
+            first_unit: units.start,
+            end_unit: units.end,
+            tiles: (units.len() as u32).div_ceil(tile.columns),
             length,
+            last_length: length,
             inner,
-            row_stride,
             parts: length.div_ceil(part_length),
             part_length,
             lane_stride,
             lane_length,
             step,
-            step_address: (step / inner).wrapping_mul(row_stride).wrapping_add(step % inner),
             step_column: step % inner,
-            values: values as f32,
+            channel_divisor: 1,
+            channel_modulus: geometry.units,
+            group_divisor: 1,
+            group_modulus: 1,
+            kept_steps: u32::try_from(self.descriptor.running_sets()).unwrap_or(u32::MAX),
+            batches: 1,
+            position_step: 1,
+            unbiased: u32::from(running.variance == RunningVariance::Unbiased),
+            values: of_channel as f32,
             epsilon: self.descriptor.epsilon,
             momentum: running.momentum.weight_of_new(1),
-            unbias: unbias as f32,
-        })
+            low,
+            high,
+            r_max,
+            d_max,
+            ..Params::default()
+        };
+        if let Some(groups) = geometry.groups {
+            params = Params {
+                last_length: (groups.last_rows * geometry.inner) as u32,
+                channel_divisor: groups.channel_divisor,
+                channel_modulus: groups.channels,
+                group_divisor: groups.group_divisor,
+                group_modulus: groups.groups,
+                batches: if groups.stepped { 1 } else { groups.groups },
+                position_step: groups.position_step,
+                position_group: groups.position_group as u32,
+                ..params
+            };
+        }
+        self.pad(geometry, window, &mut params)?;
+        Ok(params)
+    }
+
+    /// What kernels find the valid positions by.
+    fn pad(&self, geometry: Geometry, window: &Window, params: &mut Params) -> Result<(), PlanError> {
+        // In elements, of which wide ones channels first have four positions.
+        params.position_base = (window.rows.start * geometry.inner + window.inner.start) as u32;
+        let positions = self.extent.outer * self.extent.inner;
+        match self.descriptor.padding {
+            Padding::None => return Ok(()),
+            Padding::Mask(mask) => {
+                params.mask_bits = mask.bits();
+                params.mask_shift = (32 / mask.bits()).ilog2();
+            }
+            Padding::Lengths { axis } => {
+                let shape = &self.descriptor.shape;
+                let channel = if self.descriptor.channels_are_last() { shape.len() - 1 } else { 1 };
+                let behind = (axis + 1..shape.len()).filter(|axis| *axis != channel).map(|axis| shape[axis]);
+                params.along = shape[axis] as u32;
+                params.after = behind.product::<usize>() as u32;
+                params.per_sample = (positions / self.samples()) as u32;
+            }
+        }
+        if positions > u64::from(u32::MAX) {
+            let (what, limit) = ("the positions of a mask", "a 32-bit index");
+            return Err(PlanError::Limit { what, needs: positions, limit, has: u64::from(u32::MAX) });
+        }
+        self.check_binding("the mask", self.descriptor.padding_bytes())
     }
 
     /// Parts of a unit: enough to fill the adapter, none so small that lanes go without a chunk, none
-    /// so large that a lane would loop too long; and no more than the lanes can merge.
-    fn parts(&self, length: u32, groups: u32, tile: Tile) -> Result<u32, PlanError> {
+    /// so large that a lane would loop too long; and no more than the lanes can merge, and scratch has room for.
+    fn parts(&self, length: u32, [tiles, room]: [u32; 2], tile: Tile) -> Result<u32, PlanError> {
         let chunks = length.div_ceil(CHUNK).div_ceil(tile.lanes);
         let least = chunks.div_ceil(self.tuning.iterations.clamp(1, MOST_CHUNKS)).max(1);
         let most = MOST_MERGES.saturating_mul(tile.lanes).min(length);
@@ -305,60 +630,132 @@ impl Planner<'_> {
                 Err(PlanError::Choice { choice: "parts", because })
             }
             Some(parts) => Ok(parts),
-            None => Ok(self.tuning.workgroups.div_ceil(groups).clamp(1, chunks.max(1)).clamp(least, most)),
+            None => Ok(self.tuning.workgroups.div_ceil(tiles).clamp(1, chunks.max(1)).min(room).clamp(least, most)),
         }
     }
 
-    fn permutations(&self, geometry: Geometry, tile: Tile, regime: Regime, items: u32) -> Vec<Permutation> {
-        let Geometry { wide, channels_last, .. } = geometry;
-        let Descriptor { gamma, beta, running, .. } = *self.descriptor;
-        let permutation = |kernel: Kernel, flags: &[(Flag, bool)]| {
-            let layout = [(Flag::Wide, wide), (Flag::ChannelsLast, channels_last)];
-            Permutation { kernel, flags: Flags::of(&[&layout, flags].concat()), tile, items }
+    /// A kernel with these flags, and those that say how tensors lie.
+    fn permutation(&self, geometry: Geometry, tile: Tile, items: u32, kernel: Kernel, flags: Flags) -> Permutation {
+        let types = self.descriptor.types;
+        let packs = |float: Float| float != Float::F32;
+        let strided = self.is_strided();
+        let layout = Flags::of(&[
+            (Flag::Wide, geometry.wide),
+            (Flag::ChannelsLast, geometry.channels_last),
+            (Flag::Packed, packs(types.x)),
+            (Flag::Bf16, types.x == Float::Bf16),
+            (Flag::PackedParameters, packs(types.parameters)),
+            (Flag::PackedGradients, packs(types.parameters) && geometry.groups.is_none()),
+            (Flag::PackedRunning, packs(types.running)),
+            (Flag::Strided, strided),
+            (Flag::Grouped, geometry.groups.is_some()),
+            (Flag::Stepped, geometry.groups.is_some_and(|groups| groups.stepped)),
+        ]);
+        let dims = if strided { self.dims(&(0..self.samples())).map_or(0, |dims| dims.len().max(1) as u32) } else { 0 };
+        Permutation { kernel, flags: layout.and(flags), tile, items, dims }
+    }
+
+    fn activation_flags(&self) -> Flags {
+        let activation = match self.descriptor.epilogue.activation {
+            Activation::Identity => return Flags::default(),
+            Activation::Relu => Flag::Relu,
+            Activation::LeakyRelu(_) => Flag::LeakyRelu,
+            Activation::Silu => Flag::Silu,
+            Activation::Gelu => Flag::Gelu,
+            Activation::Sigmoid => Flag::Sigmoid,
+            Activation::Tanh => Flag::Tanh,
+            Activation::Clamp(..) => Flag::Clamp,
         };
-        let affine = [(Flag::Gamma, gamma), (Flag::Beta, beta)];
-        // The cumulative average has to know the count, so it is taken after the forward pass.
-        let cumulative = running.is_some_and(|running| running.momentum == Momentum::Cumulative);
-        let updates = (Flag::Running, running.is_some() && !cumulative);
-        let counts = running.is_some_and(|running| running.has_counter());
-        let counter = (Flag::Counter, counts && !cumulative);
-        let average = [
-            Permutation { items: 0, ..permutation(Kernel::Count, &[(Flag::Counter, true)]) },
-            Permutation { items: 0, ..permutation(Kernel::Running, &[(Flag::Cumulative, true)]) },
-        ];
-        let mut permutations = match (self.operation, regime) {
-            (Operation::Inference, _) => vec![permutation(Kernel::Inference, &affine)],
-            (Operation::Forward, Regime::Resident) => {
-                vec![permutation(Kernel::ForwardResident, &[affine[0], affine[1], updates, counter])]
-            }
-            (Operation::Forward, _) => vec![
-                permutation(Kernel::ForwardPartial, &[counter]),
-                permutation(Kernel::ForwardApply, &[affine[0], affine[1], updates]),
-            ],
-            (Operation::FrozenBackward(_), Regime::Elementwise) => {
-                vec![permutation(Kernel::Inference, &[(Flag::Gradient, true), affine[0]])]
-            }
-            (Operation::UpdateRunning, _) if cumulative => vec![],
-            (Operation::UpdateRunning, _) => vec![permutation(Kernel::Running, &[counter])],
-            (Operation::Backward(wanted) | Operation::FrozenBackward(wanted), _) => {
-                let frozen = matches!(self.operation, Operation::FrozenBackward(_));
-                let sums = [(Flag::Frozen, frozen), (Flag::Dgamma, wanted.dgamma), (Flag::Dbeta, wanted.dbeta)];
-                let dx = |here: bool| [(Flag::Dx, wanted.dx && here), (Flag::Gamma, gamma && wanted.dx && here)];
-                if regime == Regime::Resident {
-                    vec![permutation(Kernel::BackwardResident, &[&sums[..], &dx(true)].concat())]
-                } else {
-                    // Frozen, dx waits for no sum, so the first dispatch writes it.
-                    vec![
-                        permutation(Kernel::BackwardPartial, &[&sums[..1], &dx(frozen)].concat()),
-                        permutation(Kernel::BackwardApply, &[&sums[..], &dx(!frozen)].concat()),
-                    ]
-                }
-            }
-        };
-        if cumulative && matches!(self.operation, Operation::Forward | Operation::UpdateRunning) {
-            permutations.extend(average);
+        Flags::default().with(Flag::Activation).with(activation)
+    }
+
+    fn padding_flags(&self) -> Flags {
+        let masked = self.descriptor.padding != Padding::None;
+        let lengths = matches!(self.descriptor.padding, Padding::Lengths { .. });
+        Flags::of(&[(Flag::Masked, masked), (Flag::Lengths, lengths)])
+    }
+
+    /// The end of a forward pass or of inference.
+    fn finish_flags(&self) -> Flags {
+        let epilogue = self.descriptor.epilogue;
+        let signs = self.keeps_signs() && epilogue.kept() == Kept::Signs;
+        self.activation_flags().and(Flags::of(&[(Flag::Residual, epilogue.residual), (Flag::Signs, signs)]))
+    }
+
+    /// What is kept from the forward pass; after inference the residual, where a training forward would have
+    /// kept signs.
+    fn kept(&self) -> Kept {
+        match (self.operation, self.descriptor.epilogue.kept()) {
+            (Operation::Inference | Operation::UpdateRunning, _) => Kept::Nothing,
+            (Operation::FrozenBackward(_), Kept::Signs) => Kept::Residual,
+            (_, kept) => kept,
         }
-        permutations
+    }
+
+    /// Whether it is a forward pass that a backward pass may follow.
+    fn keeps_signs(&self) -> bool {
+        matches!(self.operation, Operation::Forward | Operation::Normalize)
+    }
+
+    fn affine_flags(&self) -> Flags {
+        Flags::of(&[(Flag::Gamma, self.descriptor.gamma), (Flag::Beta, self.descriptor.beta)])
+    }
+
+    /// What a forward kernel does to x and y.
+    fn forward_flags(&self) -> Flags {
+        self.finish_flags().and(self.padding_flags())
+    }
+
+    /// What a forward kernel that has the statistics does with them.
+    fn outcome_flags(&self, moves: bool) -> Flags {
+        let counts = self.descriptor.running.is_some_and(|running| running.has_counter());
+        let Descriptor { renorm, health, .. } = self.descriptor;
+        self.affine_flags().and(Flags::of(&[
+            (Flag::Renorm, renorm.is_some()),
+            (Flag::Health, *health),
+            (Flag::Running, moves),
+            (Flag::Counter, moves && counts),
+        ]))
+    }
+
+    /// Whether the kernel that has the statistics may move the running ones itself. The cumulative average has
+    /// to know the count first, groups come one after the other, and batch renormalization looks at the running
+    /// statistics while others would move them.
+    fn moves_at_once(&self, geometry: Geometry) -> bool {
+        let Descriptor { running, renorm, .. } = self.descriptor;
+        running.is_some_and(|running| running.momentum != Momentum::Cumulative)
+            && renorm.is_none()
+            && geometry.groups.is_none()
+    }
+
+    /// What a backward kernel that has everything does.
+    fn backward_flags(&self, all: bool) -> Flags {
+        let (wanted, frozen) = match self.operation {
+            Operation::Backward(wanted) => (wanted, false),
+            Operation::FrozenBackward(wanted) => (wanted, true),
+            Operation::ApplyBackward => (Gradients::DX, false),
+            _ => (Gradients { dx: false, dgamma: false, dbeta: false }, false),
+        };
+        let Descriptor { epilogue, from_y, health, renorm, padding, .. } = self.descriptor;
+        let kept = self.kept();
+        let activation = epilogue.activation != Activation::Identity;
+        let again = activation && kept != Kept::Signs;
+        let masked = if frozen { Flags::default() } else { self.padding_flags() };
+        self.activation_flags().and(masked).and(Flags::of(&[
+            (Flag::Frozen, frozen),
+            (Flag::Gamma, self.descriptor.gamma && (wanted.dx || again || *from_y)),
+            (Flag::Beta, self.descriptor.beta && (again || *from_y)),
+            (Flag::Dx, wanted.dx && all),
+            (Flag::Dgamma, wanted.dgamma && all),
+            (Flag::Dbeta, wanted.dbeta && all),
+            (Flag::Signs, kept == Kept::Signs),
+            (Flag::Residual, kept == Kept::Residual),
+            (Flag::Dresidual, all && epilogue.residual && activation),
+            (Flag::Renorm, renorm.is_some() && !frozen),
+            (Flag::Counted, (*padding != Padding::None || self.operation.is_a_step()) && !frozen),
+            (Flag::FromY, *from_y),
+            (Flag::Health, *health && *from_y),
+        ]))
     }
 
     /// Enough workgroups in two dimensions.
@@ -370,38 +767,53 @@ impl Planner<'_> {
             return Err(PlanError::Limit { what, needs: rows, limit, has: most });
         }
         // Both at most `most`, which is a u32.
-        Ok([workgroups.div_ceil(rows) as u32, rows as u32])
+        Ok([workgroups.div_ceil(rows.max(1)) as u32, rows as u32])
     }
 
-    /// Bytes read and written by all dispatches.
-    fn traffic(&self, regime: Regime, geometry: Geometry, parts: u32) -> (u64, u64) {
-        let x = 4 * self.values();
-        let channel = 4 * u64::from(self.view.channels);
-        let Descriptor { gamma, beta, running, .. } = *self.descriptor;
-        let given = |flags: &[bool]| channel * flags.iter().filter(|flag| **flag).count() as u64;
-        let scratch = if regime == Regime::Split { scratch_bytes(geometry, parts) } else { 0 };
-        match self.operation {
-            Operation::Inference => (x + 2 * channel + given(&[gamma, beta]), x),
-            Operation::UpdateRunning => (4 * channel, 2 * channel),
-            Operation::Forward => {
-                let reads = if regime == Regime::Split { 2 } else { 1 };
-                let moved = if running.is_some() { 2 * channel } else { 0 };
-                (reads * x + given(&[gamma, beta]) + moved + scratch, x + 3 * channel + moved + scratch)
-            }
-            Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => {
-                let frozen = matches!(self.operation, Operation::FrozenBackward(_));
-                let reads = match regime {
-                    Regime::Elementwise => 1,
-                    Regime::Split if wanted.dx && !frozen => 4,
-                    _ => 2,
+    /// Bytes read and written by all dispatches: tensors as often as a kernel passes over them, the rest once.
+    fn traffic(&self, dispatches: &[Dispatch], geometry: Geometry, scratch: u64) -> (u64, u64) {
+        let x = self.values() * self.descriptor.types.x.bytes();
+        let channel = self.extent.channels;
+        let units = u64::from(geometry.units) * if geometry.channels_last { geometry.width() } else { 1 };
+        let parameters = channel * self.descriptor.types.parameters.bytes();
+        let running = channel * self.descriptor.running_sets() as u64 * self.descriptor.types.running.bytes();
+        let bits = self.values().div_ceil(32) * 4;
+        let size = |name: &str| match name {
+            "gamma" | "beta" | "dgamma" | "dbeta" => parameters,
+            "running_mean" | "running_variance" => running,
+            "saved" => 4 * units,
+            "signs" => bits,
+            "valid" => self.descriptor.padding_bytes(),
+            _ => 0,
+        };
+        // A window has its share of the tensors.
+        let streams = |dispatch: &Dispatch| {
+            let Params { length, first_unit, end_unit, last_length, group_modulus, .. } = dispatch.params;
+            let units = u64::from(end_unit - first_unit);
+            let short = u64::from(length - last_length.min(length)) * units / u64::from(group_modulus.max(1));
+            (units * u64::from(length) - short) * self.v_bytes(geometry)
+        };
+        let (mut read, mut written) = (scratch, scratch);
+        let mut once = std::collections::HashSet::new();
+        for dispatch in dispatches {
+            for slot in dispatch.permutation.slots() {
+                let name = slot.name.as_str();
+                let tensor = Tensor::ALL.iter().any(|tensor| tensor.name() == name);
+                let writes = slot.access == crate::shader::Access::Write;
+                let moves = matches!(name, "running_mean" | "running_variance") && writes;
+                let bytes = if tensor { streams(dispatch).min(x) } else { size(name) };
+                let planes = match (name, writes) {
+                    ("saved", true) => self.descriptor.saved_planes(),
+                    ("saved", false) => 2,
+                    _ => 1,
                 };
-                let gamma = given(&[gamma && wanted.dx]);
-                let dx = if wanted.dx { x } else { 0 };
-                let sums = given(&[wanted.dgamma, wanted.dbeta]);
-                let statistics = if regime == Regime::Elementwise { channel } else { 2 * channel };
-                (reads * x + statistics + gamma + scratch, dx + sums + scratch)
+                if tensor || once.insert((slot.name.clone(), writes)) {
+                    read += if writes && !moves { 0 } else { bytes * planes };
+                    written += if writes { bytes * planes } else { 0 };
+                }
             }
         }
+        (read, written)
     }
 }
 
@@ -414,12 +826,6 @@ const MOST_MERGES: u32 = 12_000;
 /// Invocations of a workgroup that no device exceeds by far (1,024 is common, 2,048 the most seen), so
 /// that what is multiplied by it stays a u32.
 const MOST_INVOCATIONS: u32 = 4_096;
-
-/// Two V a part of each unit (`shaders/shared/moments.wgsl`, `sums.wgsl`).
-fn scratch_bytes(geometry: Geometry, parts: u32) -> u64 {
-    let value = if geometry.wide { 16 } else { 4 };
-    2 * value * u64::from(geometry.units) * u64::from(parts)
-}
 
 fn floor_power_of_two(n: u32) -> u32 {
     if n == 0 { 1 } else { 1 << n.ilog2() }

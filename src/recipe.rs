@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use crate::descriptor::{Descriptor, Gradients};
+use crate::descriptor::{Descriptor, Gradients, Kept};
 use crate::error::PlanError;
 use crate::planner::Planner;
-use crate::shader::{BLOCK, CHUNK, Kernel, Permutation, Tile};
+use crate::shader::{BLOCK, CHUNK, Flag, Kernel, Permutation, Tile};
 use crate::tuning::{AdapterKind, Order, Tuning};
 
 /// What a recipe must know of a device.
@@ -24,6 +24,9 @@ pub struct Capabilities {
     pub binding_bytes: u64,
     /// `max_storage_buffers_per_shader_stage`.
     pub storage_buffers: u32,
+    /// What the offsets of bindings must be multiples of: `min_storage_buffer_offset_alignment`, and at least 16,
+    /// since kernels read 16 bytes at a time.
+    pub alignment: u64,
 }
 
 impl Capabilities {
@@ -36,6 +39,7 @@ impl Capabilities {
             workgroups: 65_535,
             binding_bytes: 128 << 20,
             storage_buffers: 8,
+            alignment: 256,
         }
     }
 }
@@ -53,6 +57,40 @@ pub enum Operation {
     FrozenBackward(Gradients),
     /// The running statistics, moved by what a forward pass saved.
     UpdateRunning,
+    /// The batch's statistics as values.
+    Gather,
+    /// Statistics of so many parts merged.
+    Merge(u32),
+    /// What a training forward leaves, from statistics that are values.
+    Finalize,
+    /// y from what has been saved.
+    Normalize,
+    /// The sums of the backward pass as values.
+    GatherBackward,
+    /// Sums of so many parts added up.
+    MergeBackward(u32),
+    /// dγ, dβ and what dx needs, from sums that are values.
+    FinalizeBackward,
+    /// dx from sums that are values.
+    ApplyBackward,
+}
+
+impl Operation {
+    /// Whether it is one step of a training pass whose statistics, or sums, are values.
+    pub const fn is_a_step(self) -> bool {
+        use Operation::*;
+        matches!(
+            self,
+            Gather
+                | Merge(_)
+                | Finalize
+                | Normalize
+                | GatherBackward
+                | MergeBackward(_)
+                | FinalizeBackward
+                | ApplyBackward
+        )
+    }
 }
 
 impl fmt::Display for Operation {
@@ -63,6 +101,14 @@ impl fmt::Display for Operation {
             Self::Backward(gradients) => ("training backward", Some(gradients)),
             Self::FrozenBackward(gradients) => ("frozen backward", Some(gradients)),
             Self::UpdateRunning => ("running update", None),
+            Self::Gather => ("statistics as values", None),
+            Self::Merge(_) => ("statistics merged", None),
+            Self::Finalize => ("statistics made final", None),
+            Self::Normalize => ("normalisation by saved statistics", None),
+            Self::GatherBackward => ("backward sums as values", None),
+            Self::MergeBackward(_) => ("backward sums merged", None),
+            Self::FinalizeBackward => ("backward sums made final", None),
+            Self::ApplyBackward => ("dx by backward sums", None),
         };
         f.write_str(name)?;
         if let Some(gradients) = gradients {
@@ -112,37 +158,80 @@ pub struct Choice {
 }
 
 /// One dispatch of a recipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     /// Which kernel, in which form.
     pub permutation: Permutation,
     /// Workgroups in x and y.
     pub grid: [u32; 2],
+    /// What its slots are bound to, where that is not the whole argument of the slot's name.
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) params: Params,
+}
+
+/// A part of an argument that is bound to a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub slot: &'static str,
+    pub argument: &'static str,
+    pub offset: u64,
+    pub bytes: u64,
 }
 
 /// The uniform of `shaders/shared/walk.wgsl`, field by field.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct Params {
     pub units: u32,
-    pub groups: u32,
+    pub first_unit: u32,
+    pub end_unit: u32,
+    pub tiles: u32,
     pub length: u32,
+    pub last_length: u32,
     pub inner: u32,
     pub row_stride: u32,
+    pub unit_stride: u32,
+    pub group_stride: u32,
+    pub base: u32,
     pub parts: u32,
     pub part_length: u32,
+    pub first_part: u32,
+    pub all_parts: u32,
     pub lane_stride: u32,
     pub lane_length: u32,
     pub step: u32,
     pub step_address: u32,
     pub step_column: u32,
+    pub channel_divisor: u32,
+    pub channel_modulus: u32,
+    pub group_divisor: u32,
+    pub group_modulus: u32,
+    pub kept_steps: u32,
+    pub batches: u32,
+    pub position_base: u32,
+    pub position_step: u32,
+    pub position_group: u32,
+    pub mask_shift: u32,
+    pub mask_bits: u32,
+    pub along: u32,
+    pub after: u32,
+    pub per_sample: u32,
+    pub signs_base: u32,
+    pub unbiased: u32,
     pub values: f32,
     pub epsilon: f32,
     pub momentum: f32,
-    pub unbias: f32,
+    pub low: f32,
+    pub high: f32,
+    pub r_max: f32,
+    pub d_max: f32,
+    pub pad: u32,
+    pub offsets: [[u32; 4]; 2],
+    pub dims: [[u32; 4]; 12],
 }
 
-const _: () = assert!(size_of::<Params>() == 64);
+// A uniform's arrays start at multiples of 16 bytes.
+const _: () = assert!(std::mem::offset_of!(Params, offsets) % 16 == 0 && size_of::<Params>() == 400);
 
 /// How a batch norm is computed. Prints as a description.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,15 +254,19 @@ pub struct Recipe {
     pub dispatches: Vec<Dispatch>,
     /// Bytes of scratch that the caller lends, 0 for none.
     pub scratch_bytes: u64,
-    /// Bytes of the statistics that a training forward leaves: mean, inverse standard deviation and
-    /// variance of every channel. 0 for other operations.
+    /// Bytes of the statistics that a training forward leaves: mean, inverse standard deviation, variance and
+    /// count of every channel (of every group or step). 0 for other operations.
     pub saved_bytes: u64,
+    /// What a forward pass has to leave to the backward pass besides, and the backward pass takes.
+    pub kept: Kept,
+    /// Bytes of the bits that a training forward keeps of its activation and a backward reads, 0 for none:
+    /// [`Kept::Signs`](crate::Kept::Signs).
+    pub signs_bytes: u64,
     /// Bytes that the dispatches read from memory: tensors as often as they are read, per-channel values and
     /// scratch once, since what reads them again finds them in the cache.
     pub bytes_read: u64,
     /// Bytes that they write.
     pub bytes_written: u64,
-    pub(crate) params: Params,
 }
 
 impl Recipe {
@@ -189,7 +282,7 @@ impl Recipe {
         tuning: &Tuning,
         choice: &Choice,
     ) -> Result<Self, PlanError> {
-        let view = descriptor.view()?;
+        let extent = descriptor.extent()?;
         match operation {
             Operation::Forward => {
                 descriptor.check_training()?;
@@ -208,29 +301,40 @@ impl Recipe {
                 descriptor.check_running()?;
                 descriptor.running.ok_or(PlanError::NoRunning)?;
             }
-            Operation::Inference => {}
+            Operation::Finalize => descriptor.check_running()?,
+            _ => {}
         }
-        let planner = Planner { descriptor, operation, view, capabilities, tuning, choice };
+        if operation.is_a_step() {
+            descriptor.check_steps()?;
+        }
+        let planner = Planner { descriptor, operation, extent, capabilities, tuning, choice };
         planner.recipe()
     }
 
     /// The most loop iterations that one invocation makes in a dispatch, all its loops together. Some
     /// drivers end an invocation silently after 65,535.
     pub fn iterations(&self, dispatch: &Dispatch) -> u64 {
-        let Params { length, part_length, lane_length, step, parts, .. } = self.params;
+        let Params { length, part_length, lane_length, step, all_parts, group_modulus, .. } = dispatch.params;
         let lanes = u64::from(self.tile.lanes);
         let tree = u64::from(self.tile.lanes.ilog2()) + 1;
-        let merging = u64::from(parts).div_ceil(lanes) + 1 + tree;
-        let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step)));
+        let settled = dispatch.permutation.flags.has(Flag::Settled);
+        let merging = if settled { 0 } else { u64::from(all_parts).div_ceil(lanes) + 1 + tree };
+        // (An empty batch has no step.)
+        let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step.max(1))));
         let chunks = owned / u64::from(CHUNK);
         // Chunks, the rest one by one, and each loop's last test.
         let streaming = chunks + u64::from(CHUNK) + 2;
         let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
+        let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
         match dispatch.permutation.kernel {
             Kernel::Inference => streaming,
-            Kernel::Running | Kernel::Count => 0,
+            Kernel::Count | Kernel::Finalize | Kernel::FinalizeBackward => 0,
+            Kernel::Running => grouped,
+            Kernel::Collapse => u64::from(group_modulus) + 1,
+            Kernel::Merge | Kernel::MergeBackward => u64::from(all_parts) + 1,
             Kernel::ForwardResident | Kernel::BackwardResident => 2 * tree,
             Kernel::ForwardPartial | Kernel::BackwardPartial => blocked + tree,
+            Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward => merging,
             Kernel::ForwardApply | Kernel::BackwardApply => merging + streaming,
         }
     }
@@ -242,7 +346,7 @@ impl fmt::Display for Recipe {
         let layout = if self.channels_last { "channels last" } else { "channels first" };
         let width = if self.wide { "16-byte" } else { "4-byte" };
         writeln!(f, "{operation}: {regime}, {layout}, {width} accesses, workgroups of {tile}, {parts} part(s)")?;
-        for Dispatch { permutation, grid: [x, y] } in &self.dispatches {
+        for Dispatch { permutation, grid: [x, y], .. } in &self.dispatches {
             let items =
                 if permutation.items > 0 { format!(", {} in registers", permutation.items) } else { String::new() };
             writeln!(f, "  {} × {x}×{y} workgroups{items}", permutation.kernel.name())?;

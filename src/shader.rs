@@ -5,15 +5,18 @@
 //! | directive | meaning |
 //! |---|---|
 //! | `#import name` | the text of `shaders/shared/name.wgsl` |
-//! | `#if flag` … `#else` … `#endif` | kept where the permutation has (has not) the flag |
+//! | `#import name a 1 b` | the same with `$name`, `$binding` and `$kind` standing for a, 1 and b |
+//! | `#if flag` … `#else` … `#endif` | kept where the permutation has (has not) the flag; `!flag` where it has not, `a b` where both hold, `a\|b` where one does |
 //! | `#unroll k COUNT` … `#end` | the lines COUNT times, `$k` standing for 0, 1, … |
 //!
 //! Unrolled text is what keeps values in registers and loads in flight on every compiler.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 /// A kernel: one file in `shaders/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kernel {
     /// `shaders/inference.wgsl`
     Inference,
@@ -21,32 +24,59 @@ pub enum Kernel {
     ForwardResident,
     /// `shaders/forward_partial.wgsl`
     ForwardPartial,
+    /// `shaders/forward_settle.wgsl`
+    ForwardSettle,
     /// `shaders/forward_apply.wgsl`
     ForwardApply,
     /// `shaders/backward_resident.wgsl`
     BackwardResident,
     /// `shaders/backward_partial.wgsl`
     BackwardPartial,
+    /// `shaders/backward_settle.wgsl`
+    BackwardSettle,
     /// `shaders/backward_apply.wgsl`
     BackwardApply,
     /// `shaders/running.wgsl`
     Running,
     /// `shaders/count.wgsl`
     Count,
+    /// `shaders/collapse.wgsl`
+    Collapse,
+    /// `shaders/gather.wgsl`
+    Gather,
+    /// `shaders/merge.wgsl`
+    Merge,
+    /// `shaders/finalize.wgsl`
+    Finalize,
+    /// `shaders/gather_backward.wgsl`
+    GatherBackward,
+    /// `shaders/merge_backward.wgsl`
+    MergeBackward,
+    /// `shaders/finalize_backward.wgsl`
+    FinalizeBackward,
 }
 
 impl Kernel {
     /// All kernels.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 18] = [
         Self::Inference,
         Self::ForwardResident,
         Self::ForwardPartial,
+        Self::ForwardSettle,
         Self::ForwardApply,
         Self::BackwardResident,
         Self::BackwardPartial,
+        Self::BackwardSettle,
         Self::BackwardApply,
         Self::Running,
         Self::Count,
+        Self::Collapse,
+        Self::Gather,
+        Self::Merge,
+        Self::Finalize,
+        Self::GatherBackward,
+        Self::MergeBackward,
+        Self::FinalizeBackward,
     ];
 
     /// Its name, which is its file's.
@@ -55,12 +85,21 @@ impl Kernel {
             Self::Inference => "inference",
             Self::ForwardResident => "forward_resident",
             Self::ForwardPartial => "forward_partial",
+            Self::ForwardSettle => "forward_settle",
             Self::ForwardApply => "forward_apply",
             Self::BackwardResident => "backward_resident",
             Self::BackwardPartial => "backward_partial",
+            Self::BackwardSettle => "backward_settle",
             Self::BackwardApply => "backward_apply",
             Self::Running => "running",
             Self::Count => "count",
+            Self::Collapse => "collapse",
+            Self::Gather => "gather",
+            Self::Merge => "merge",
+            Self::Finalize => "finalize",
+            Self::GatherBackward => "gather_backward",
+            Self::MergeBackward => "merge_backward",
+            Self::FinalizeBackward => "finalize_backward",
         }
     }
 
@@ -69,46 +108,75 @@ impl Kernel {
             Self::Inference => include_str!("../shaders/inference.wgsl"),
             Self::ForwardResident => include_str!("../shaders/forward_resident.wgsl"),
             Self::ForwardPartial => include_str!("../shaders/forward_partial.wgsl"),
+            Self::ForwardSettle => include_str!("../shaders/forward_settle.wgsl"),
             Self::ForwardApply => include_str!("../shaders/forward_apply.wgsl"),
             Self::BackwardResident => include_str!("../shaders/backward_resident.wgsl"),
             Self::BackwardPartial => include_str!("../shaders/backward_partial.wgsl"),
+            Self::BackwardSettle => include_str!("../shaders/backward_settle.wgsl"),
             Self::BackwardApply => include_str!("../shaders/backward_apply.wgsl"),
             Self::Running => include_str!("../shaders/running.wgsl"),
             Self::Count => include_str!("../shaders/count.wgsl"),
+            Self::Collapse => include_str!("../shaders/collapse.wgsl"),
+            Self::Gather => include_str!("../shaders/gather.wgsl"),
+            Self::Merge => include_str!("../shaders/merge.wgsl"),
+            Self::Finalize => include_str!("../shaders/finalize.wgsl"),
+            Self::GatherBackward => include_str!("../shaders/gather_backward.wgsl"),
+            Self::MergeBackward => include_str!("../shaders/merge_backward.wgsl"),
+            Self::FinalizeBackward => include_str!("../shaders/finalize_backward.wgsl"),
         }
+    }
+
+    /// Whether an invocation owns a unit, or a channel, and goes over no tensor.
+    pub const fn is_small(self) -> bool {
+        use Kernel::*;
+        matches!(self, Running | Count | Collapse | Merge | Finalize | MergeBackward | FinalizeBackward)
     }
 
     /// Whether units stay in registers.
     pub const fn is_resident(self) -> bool {
         matches!(self, Self::ForwardResident | Self::BackwardResident)
     }
-
-    /// The bytes of workgroup memory an invocation takes, for values of this many bytes:
-    /// two a lane for sums, and a count besides for moments (`shared/sums.wgsl`, `shared/moments.wgsl`).
-    pub const fn workgroup_bytes(self, value: u32) -> u32 {
-        match self {
-            Self::Inference | Self::Running | Self::Count => 0,
-            Self::ForwardPartial | Self::ForwardApply => value.saturating_mul(2).saturating_add(4),
-            Self::ForwardResident | Self::BackwardResident | Self::BackwardPartial | Self::BackwardApply => {
-                value.saturating_mul(2)
-            }
-        }
-    }
 }
 
-const SHARED: [(&str, &str); 12] = [
+const SHARED: [(&str, &str); 38] = [
+    ("activation", include_str!("../shaders/shared/activation.wgsl")),
     ("affine", include_str!("../shaders/shared/affine.wgsl")),
+    ("batch", include_str!("../shaders/shared/batch.wgsl")),
+    ("centred", include_str!("../shaders/shared/centred.wgsl")),
+    ("centred_by", include_str!("../shaders/shared/centred_by.wgsl")),
+    ("channel_moves", include_str!("../shaders/shared/channel_moves.wgsl")),
+    ("channel_reads", include_str!("../shaders/shared/channel_reads.wgsl")),
+    ("channel_writes", include_str!("../shaders/shared/channel_writes.wgsl")),
     ("counter", include_str!("../shaders/shared/counter.wgsl")),
+    ("dy_to_dx", include_str!("../shaders/shared/dy_to_dx.wgsl")),
     ("element", include_str!("../shaders/shared/element.wgsl")),
+    ("finish", include_str!("../shaders/shared/finish.wgsl")),
     ("gradients", include_str!("../shaders/shared/gradients.wgsl")),
+    ("health", include_str!("../shaders/shared/health.wgsl")),
+    ("lies", include_str!("../shaders/shared/lies.wgsl")),
+    ("merge_records", include_str!("../shaders/shared/merge_records.wgsl")),
     ("moments", include_str!("../shaders/shared/moments.wgsl")),
     ("moved", include_str!("../shaders/shared/moved.wgsl")),
+    ("mutual", include_str!("../shaders/shared/mutual.wgsl")),
+    ("mutual_of", include_str!("../shaders/shared/mutual_of.wgsl")),
     ("normalize", include_str!("../shaders/shared/normalize.wgsl")),
     ("outcome", include_str!("../shaders/shared/outcome.wgsl")),
+    ("packed", include_str!("../shaders/shared/packed.wgsl")),
+    ("parts", include_str!("../shaders/shared/parts.wgsl")),
     ("pivot", include_str!("../shaders/shared/pivot.wgsl")),
+    ("pull", include_str!("../shaders/shared/pull.wgsl")),
+    ("reads", include_str!("../shaders/shared/reads.wgsl")),
+    ("records", include_str!("../shaders/shared/records.wgsl")),
+    ("replaces", include_str!("../shaders/shared/replaces.wgsl")),
+    ("settled", include_str!("../shaders/shared/settled.wgsl")),
+    ("signs", include_str!("../shaders/shared/signs.wgsl")),
     ("statistics", include_str!("../shaders/shared/statistics.wgsl")),
+    ("sum_parts", include_str!("../shaders/shared/sum_parts.wgsl")),
     ("sums", include_str!("../shaders/shared/sums.wgsl")),
+    ("valid", include_str!("../shaders/shared/valid.wgsl")),
     ("walk", include_str!("../shaders/shared/walk.wgsl")),
+    ("writes", include_str!("../shaders/shared/writes.wgsl")),
+    ("x_to_y", include_str!("../shaders/shared/x_to_y.wgsl")),
 ];
 
 /// What a kernel file asks with `#if`.
@@ -118,6 +186,18 @@ pub enum Flag {
     Wide,
     /// The channel is the fastest axis.
     ChannelsLast,
+    /// x and what has its shape is in 16 bits: f16, or bf16 with the next flag.
+    Packed,
+    /// 16 bits are the upper half of an f32.
+    Bf16,
+    /// γ and β, and their gradients where this kernel writes the last ones, are in 16 bits.
+    PackedParameters,
+    /// dγ and dβ that a backward kernel writes are in 16 bits.
+    PackedGradients,
+    /// The running statistics are in 16 bits.
+    PackedRunning,
+    /// Tensors lie in views.
+    Strided,
     /// There is a γ.
     Gamma,
     /// There is a β.
@@ -130,7 +210,7 @@ pub enum Flag {
     Cumulative,
     /// Inference as the gradient of x through frozen statistics.
     Gradient,
-    /// The backward pass goes through the running statistics.
+    /// The running statistics are used, not those of a batch.
     Frozen,
     /// dx is written.
     Dx,
@@ -138,15 +218,67 @@ pub enum Flag {
     Dgamma,
     /// dβ is written.
     Dbeta,
-    /// One buffer is both read and written: every binding is `read_write`, since a buffer has one
-    /// usage a dispatch in WebGPU.
+    /// Not every position counts.
+    Masked,
+    /// Which do is said by a length a sample, not by a mask.
+    Lengths,
+    /// How many do is in the saved statistics.
+    Counted,
+    /// Groups of samples, or steps, have statistics of their own.
+    Grouped,
+    /// They are steps.
+    Stepped,
+    /// Batch renormalization.
+    Renorm,
+    /// A residual is added, or read again.
+    Residual,
+    /// Its gradient is written.
+    Dresidual,
+    /// A bit a value says what the activation did.
+    Signs,
+    /// There is an activation: one of those that follow.
+    Activation,
+    /// max(z, 0).
+    Relu,
+    /// Leaky ReLU.
+    LeakyRelu,
+    /// z·sigmoid(z).
+    Silu,
+    /// z·Φ(z).
+    Gelu,
+    /// 1/(1 + exp(−z)).
+    Sigmoid,
+    /// tanh(z).
+    Tanh,
+    /// Bounded from both sides.
+    Clamp,
+    /// The backward pass finds x again from y.
+    FromY,
+    /// What is unhealthy is counted.
+    Health,
+    /// An earlier window has chosen the pivot.
+    Pivoted,
+    /// An earlier dispatch has merged the parts.
+    Settled,
+    /// The caller brings the sums.
+    Given,
+    /// y is written over x, dx over dy.
+    InPlace,
+    /// One buffer is both read and written: every binding is `read_write`, since a buffer has one usage
+    /// a dispatch in WebGPU.
     OneBuffer,
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 13] = [
+    const ALL: [(Self, &'static str); 42] = [
         (Self::Wide, "wide"),
         (Self::ChannelsLast, "channels_last"),
+        (Self::Packed, "packed"),
+        (Self::Bf16, "bf16"),
+        (Self::PackedParameters, "packed_parameters"),
+        (Self::PackedGradients, "packed_gradients"),
+        (Self::PackedRunning, "packed_running"),
+        (Self::Strided, "strided"),
         (Self::Gamma, "gamma"),
         (Self::Beta, "beta"),
         (Self::Running, "running"),
@@ -157,13 +289,41 @@ impl Flag {
         (Self::Dx, "dx"),
         (Self::Dgamma, "dgamma"),
         (Self::Dbeta, "dbeta"),
+        (Self::Masked, "masked"),
+        (Self::Lengths, "lengths"),
+        (Self::Counted, "counted"),
+        (Self::Grouped, "grouped"),
+        (Self::Stepped, "stepped"),
+        (Self::Renorm, "renorm"),
+        (Self::Residual, "residual"),
+        (Self::Dresidual, "dresidual"),
+        (Self::Signs, "signs"),
+        (Self::Activation, "activation"),
+        (Self::Relu, "relu"),
+        (Self::LeakyRelu, "leaky_relu"),
+        (Self::Silu, "silu"),
+        (Self::Gelu, "gelu"),
+        (Self::Sigmoid, "sigmoid"),
+        (Self::Tanh, "tanh"),
+        (Self::Clamp, "clamp"),
+        (Self::FromY, "from_y"),
+        (Self::Health, "health"),
+        (Self::Pivoted, "pivoted"),
+        (Self::Settled, "settled"),
+        (Self::Given, "given"),
+        (Self::InPlace, "in_place"),
         (Self::OneBuffer, "one_buffer"),
     ];
+
+    /// The flag of this name, in kernel files.
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(flag, _)| *flag)
+    }
 }
 
 /// A set of flags.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Flags(u16);
+pub struct Flags(u64);
 
 impl Flags {
     /// The flags of this list whose condition holds.
@@ -171,14 +331,24 @@ impl Flags {
         list.iter().fold(Self::default(), |set, &(flag, on)| if on { set.with(flag) } else { set })
     }
 
+    /// All of both.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// This set and one more.
     pub const fn with(self, flag: Flag) -> Self {
-        Self(self.0 | 1 << flag as u16)
+        Self(self.0 | 1 << flag as u64)
+    }
+
+    /// This set and one less.
+    pub const fn without(self, flag: Flag) -> Self {
+        Self(self.0 & !(1 << flag as u64))
     }
 
     /// Whether the flag is in the set.
     pub const fn has(self, flag: Flag) -> bool {
-        self.0 & (1 << flag as u16) != 0
+        self.0 & (1 << flag as u64) != 0
     }
 }
 
@@ -235,46 +405,35 @@ pub struct Permutation {
     pub tile: Tile,
     /// Elements a lane keeps, resident kernels only (else 0).
     pub items: u32,
+    /// Dimensions of the views that tensors lie in, with [`Flag::Strided`] (else 0).
+    pub dims: u32,
 }
 
+/// The most dimensions of views, once those that all tensors walk as one are merged (`shared/walk.wgsl`).
+pub const MOST_DIMS: usize = 6;
+
 impl Permutation {
-    /// The bytes of workgroup memory it takes.
+    /// The bytes of workgroup memory it takes: two values a lane for sums, and a count besides for moments
+    /// (`shared/sums.wgsl`, `shared/moments.wgsl`).
     pub const fn workgroup_bytes(&self) -> u32 {
-        let value = if self.flags.has(Flag::Wide) { 16 } else { 4 };
-        self.kernel.workgroup_bytes(value).saturating_mul(self.tile.invocations())
+        let value = if self.flags.has(Flag::Wide) { 16_u32 } else { 4 };
+        let count = if self.flags.has(Flag::Masked) { value } else { 4 };
+        use Kernel::*;
+        let lane = match self.kernel {
+            _ if self.flags.has(Flag::Settled) || self.flags.has(Flag::Given) || self.kernel.is_small() => 0,
+            ForwardPartial | ForwardSettle | ForwardApply | Gather => 2 * value + count,
+            ForwardResident | BackwardResident | BackwardPartial | BackwardSettle | BackwardApply | GatherBackward => {
+                2 * value
+            }
+            _ => 0,
+        };
+        self.tile.invocations().saturating_mul(lane)
     }
 
     /// How many storage buffers it binds, which is how many [`slots`](Self::slots) there are besides the
-    /// parameters; counted without assembling the text.
+    /// parameters.
     pub fn storage_buffers(&self) -> u32 {
-        let has = |flag| u32::from(self.flags.has(flag));
-        // The running statistics are two buffers, the saved ones one.
-        let statistics = 1 + has(Flag::Frozen);
-        match self.kernel {
-            // x, y and the running variance; the running mean but for the gradient.
-            Kernel::Inference => 4 - has(Flag::Gradient) + has(Flag::Gamma) + has(Flag::Beta),
-            // x, y and saved.
-            Kernel::ForwardResident => {
-                3 + has(Flag::Gamma) + has(Flag::Beta) + 2 * has(Flag::Running) + has(Flag::Counter)
-            }
-            // x and scratch.
-            Kernel::ForwardPartial => 2 + has(Flag::Counter),
-            // x, y, saved and scratch.
-            Kernel::ForwardApply => 4 + has(Flag::Gamma) + has(Flag::Beta) + 2 * has(Flag::Running),
-            // x and dy, and the gradients.
-            Kernel::BackwardResident => 2 + statistics + has(Flag::Gamma) + self.gradients(),
-            // x, dy and scratch, and dx if frozen.
-            Kernel::BackwardPartial => 3 + statistics + has(Flag::Gamma) + self.gradients(),
-            // saved, and the two that move.
-            Kernel::Running => 3 + has(Flag::Counter) + has(Flag::Cumulative),
-            Kernel::Count => 1,
-            // scratch, and x and dy where dx is computed.
-            Kernel::BackwardApply => 1 + statistics + has(Flag::Gamma) + 2 * has(Flag::Dx) + self.gradients(),
-        }
-    }
-
-    fn gradients(&self) -> u32 {
-        [Flag::Dx, Flag::Dgamma, Flag::Dbeta].into_iter().filter(|flag| self.flags.has(*flag)).count() as u32
+        self.slots().iter().filter(|slot| slot.access != Access::Uniform).count() as u32
     }
 
     /// The values that a lane keeps in registers: of x, and in the backward pass of dy too.
@@ -289,6 +448,11 @@ impl Permutation {
         Self { flags: self.flags.with(Flag::OneBuffer), ..self }
     }
 
+    /// The same for y written over x, or dx over dy.
+    pub const fn in_place(self) -> Self {
+        Self { flags: self.flags.with(Flag::InPlace), ..self }
+    }
+
     /// Its WGSL.
     pub fn wgsl(&self) -> String {
         let constants = [
@@ -297,6 +461,7 @@ impl Permutation {
             ("CHUNK", CHUNK),
             ("BLOCK", BLOCK),
             ("ITEMS", self.items),
+            ("DIMS", self.dims),
         ];
         let mut text = String::new();
         for (name, value) in constants {
@@ -312,56 +477,19 @@ impl Permutation {
 
     /// Its buffers, as its WGSL declares them.
     pub fn slots(&self) -> Vec<Slot> {
-        self.wgsl().lines().filter_map(Slot::parse).collect()
+        // Which depends on nothing but these; planning asks again and again.
+        static KNOWN: Mutex<BTreeMap<(Kernel, u64), Vec<Slot>>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry((self.kernel, self.flags.0)).or_insert_with(|| self.declared()).clone()
     }
 
-    /// Every permutation that a recipe can ask for, in workgroups of this shape.
-    pub fn all(tile: Tile) -> Vec<Self> {
-        Kernel::ALL.into_iter().flat_map(|kernel| Self::of_kernel(kernel, tile)).collect()
-    }
-
-    fn of_kernel(kernel: Kernel, tile: Tile) -> Vec<Self> {
-        use Flag::*;
-        let affine: &[&[Flag]] = &[&[], &[Gamma], &[Beta], &[Gamma, Beta]];
-        let running: &[&[Flag]] = &[&[], &[Running], &[Running, Counter]];
-        let counter: &[&[Flag]] = &[&[], &[Counter]];
-        let sums: &[&[Flag]] = &[&[], &[Dgamma], &[Dbeta], &[Dgamma, Dbeta]];
-        let statistics: &[&[Flag]] = &[&[], &[Frozen]];
-        // Without dx the kernels do not look at gamma, and some gradient must be wanted.
-        let apply: &[&[Flag]] = &[&[], &[Frozen], &[Dx], &[Dx, Gamma]];
-        let axes: Vec<&[&[Flag]]> = match kernel {
-            Kernel::Inference => vec![&[&[], &[Gamma], &[Beta], &[Gamma, Beta], &[Gradient], &[Gradient, Gamma]]],
-            Kernel::ForwardResident => vec![affine, running],
-            Kernel::ForwardPartial => vec![counter],
-            Kernel::ForwardApply => vec![affine, &[&[], &[Running]]],
-            Kernel::BackwardResident => vec![&[&[], &[Dx], &[Dx, Gamma]], sums, statistics],
-            Kernel::BackwardPartial => vec![&[&[], &[Frozen], &[Frozen, Dx], &[Frozen, Dx, Gamma]]],
-            Kernel::BackwardApply => vec![apply, sums],
-            Kernel::Running => vec![&[&[], &[Counter], &[Cumulative]]],
-            Kernel::Count => vec![&[&[Counter]]],
-        };
-        let layout: &[&[Flag]] = &[&[], &[Wide], &[ChannelsLast], &[ChannelsLast, Wide]];
-        let one_buffer: &[&[Flag]] = &[&[], &[OneBuffer]];
-        let mut sets = vec![Flags::default()];
-        for axis in axes.into_iter().chain([layout, one_buffer]) {
-            sets = sets
-                .iter()
-                .flat_map(|set| axis.iter().map(|flags| flags.iter().fold(*set, |set, flag| set.with(*flag))))
-                .collect();
-        }
-        let wants_something = |flags: &Flags| [Dx, Dgamma, Dbeta].into_iter().any(|flag| flags.has(flag));
-        if matches!(kernel, Kernel::BackwardResident | Kernel::BackwardApply) {
-            sets.retain(wants_something);
-        }
-        // What reads no buffer has no second form for one buffer.
-        if kernel == Kernel::Count {
-            sets.retain(|flags| !flags.has(OneBuffer));
-        }
-        let items: &[u32] = if kernel.is_resident() { &ITEMS } else { &[0] };
-        sets.iter()
-            .flat_map(|&flags| items.iter().map(move |&items| Self { kernel, flags, tile, items }))
-            .filter(|permutation| permutation.kept() <= KEPT)
-            .collect()
+    fn declared(&self) -> Vec<Slot> {
+        // Loops declare nothing.
+        let mut text = String::new();
+        assemble(self.kernel.source(), self.flags, &[], &mut text);
+        let read = if self.flags.has(Flag::OneBuffer) { Access::Write } else { Access::Read };
+        let as_bound = |slot: Slot| if slot.access == Access::Read { Slot { access: read, ..slot } } else { slot };
+        text.lines().filter_map(Slot::parse).map(as_bound).collect()
     }
 }
 
@@ -410,11 +538,7 @@ fn assemble(source: &str, flags: Flags, constants: &[(&str, u32)], out: &mut Str
         let mut words = line.split_whitespace();
         let keeping = kept.iter().all(|&keep| keep);
         match words.next() {
-            Some("#if") => {
-                let name = words.next().unwrap_or_default();
-                let flag = Flag::ALL.iter().find(|(_, known)| *known == name);
-                kept.push(flag.is_some_and(|(flag, _)| flags.has(*flag)));
-            }
+            Some("#if") => kept.push(words.all(|condition| holds(condition, flags))),
             Some("#else") => {
                 if let Some(keep) = kept.last_mut() {
                     *keep = !*keep;
@@ -426,18 +550,18 @@ fn assemble(source: &str, flags: Flags, constants: &[(&str, u32)], out: &mut Str
             Some("#import") if keeping => {
                 let name = words.next().unwrap_or_default();
                 if let Some((_, text)) = SHARED.iter().find(|(known, _)| *known == name) {
-                    assemble(text, flags, constants, out);
+                    let arguments = ARGUMENTS.into_iter().zip(words);
+                    let text = arguments.fold((*text).to_owned(), |text, (name, value)| text.replace(name, value));
+                    assemble(&text, flags, constants, out);
                 }
             }
             Some("#unroll") => {
                 let variable = format!("${}", words.next().unwrap_or_default());
                 let count = words.next().and_then(|name| constants.iter().find(|(known, _)| *known == name));
                 let body: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "#end").collect();
+                let body = body.join("\n");
                 for k in 0..if keeping { count.map_or(0, |(_, count)| *count) } else { 0 } {
-                    for line in &body {
-                        *out += &line.replace(&variable, &k.to_string());
-                        out.push('\n');
-                    }
+                    assemble(&body.replace(&variable, &k.to_string()), flags, constants, out);
                 }
             }
             _ if keeping => {
@@ -449,9 +573,26 @@ fn assemble(source: &str, flags: Flags, constants: &[(&str, u32)], out: &mut Str
     }
 }
 
+/// What the words after an import's name stand for in the imported text.
+const ARGUMENTS: [&str; 3] = ["$name", "$binding", "$kind"];
+
+/// One word of an `#if`: a flag, `!flag`, or several with `|` between.
+fn holds(condition: &str, flags: Flags) -> bool {
+    condition.split('|').any(|name| match name.strip_prefix('!') {
+        Some(name) => !Flag::named(name).is_some_and(|flag| flags.has(flag)),
+        None => Flag::named(name).is_some_and(|flag| flags.has(flag)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_known(condition: &str) -> bool {
+        let named = |name: &str| Flag::named(name.trim_start_matches('!')).is_some();
+        // Of some per-channel buffers, which flag it is depends on the import.
+        condition == "packed_$kind" || condition.split('|').all(named)
+    }
 
     /// A misspelt directive would quietly drop text.
     #[test]
@@ -462,9 +603,9 @@ mod tests {
             for line in source.lines().filter(|line| line.starts_with('#')) {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 let known = match words[..] {
-                    ["#if", flag] => Flag::ALL.iter().any(|(_, name)| *name == flag),
-                    ["#import", name] => SHARED.iter().any(|(known, _)| *known == name),
-                    ["#unroll", "k", count] => ["CHUNK", "ITEMS"].contains(&count),
+                    ["#if", ref conditions @ ..] => conditions.iter().all(|condition| is_known(condition)),
+                    ["#import", name, ..] => SHARED.iter().any(|(known, _)| *known == name),
+                    ["#unroll", "k", count] => ["CHUNK", "ITEMS", "DIMS"].contains(&count),
                     ["#else" | "#endif" | "#end"] => true,
                     _ => false,
                 };
@@ -478,7 +619,7 @@ mod tests {
     #[test]
     fn assembles_conditions_and_loops() {
         let source = "#if wide\nwide\n#else\nnarrow\n#endif\n#unroll k N\nlet a_$k = $ku;\n#end\nlast";
-        let run = |flags| {
+        let run = |flags: Flags| {
             let mut out = String::new();
             assemble(source, flags, &[("N", 2)], &mut out);
             out
@@ -491,28 +632,17 @@ mod tests {
     fn slots_are_read_from_the_declarations() {
         let tile = Tile { columns: 1, lanes: 8 };
         let flags = Flags::default().with(Flag::Gamma);
-        let inference = Permutation { kernel: Kernel::Inference, flags, tile, items: 0 };
+        let inference = Permutation { kernel: Kernel::Inference, flags, tile, items: 0, dims: 0 };
         let named: Vec<(String, Access)> = inference.slots().into_iter().map(|slot| (slot.name, slot.access)).collect();
         let expected = [
             ("params", Access::Uniform),
             ("gamma", Access::Read),
             ("x", Access::Read),
             ("y", Access::Write),
-            ("running_mean", Access::Read),
-            ("running_variance", Access::Read),
+            ("saved", Access::Read),
         ];
         assert_eq!(named, expected.map(|(name, access)| (name.to_owned(), access)));
         let shared = inference.for_one_buffer().slots();
         assert!(shared.iter().all(|slot| slot.access != Access::Read));
-    }
-
-    /// WebGPU promises eight storage buffers a stage.
-    #[test]
-    fn no_kernel_needs_more_than_eight_storage_buffers() {
-        for permutation in Permutation::all(Tile { columns: 1, lanes: 8 }) {
-            let storage = permutation.slots().iter().filter(|slot| slot.access != Access::Uniform).count();
-            assert!(storage <= 8, "{permutation:?} has {storage}");
-            assert_eq!(permutation.storage_buffers() as usize, storage, "{permutation:?}");
-        }
     }
 }

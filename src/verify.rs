@@ -3,19 +3,22 @@
 //! value that comes back is judged by a tolerance that is derived, not chosen (see [`Tolerance`]).
 
 mod arena;
+mod form;
 mod tolerance;
 
-use crate::descriptor::{Descriptor, Gradients};
+use crate::descriptor::{Activation, Descriptor, Float, Gradients, Health, Kept, Mask, Padding, Tensor as Name};
 use crate::error::{BindError, Error};
 use crate::gpu::Gpu;
 use crate::kernels::Kernels;
 use crate::recipe::Operation;
-use crate::reference;
-use arena::{AnyPlan, Arena, POISON, Tensor};
+use crate::reference::{self, Statistics, Tensors, Units};
+use arena::{AnyPlan, Arena, Tensor};
+use form::Form;
+use tolerance::Bent;
 pub use tolerance::Tolerance;
-use tolerance::{Statistics, U};
 
-/// A batch norm with its data.
+/// A batch norm with its data. It is all in f32 here, of values that the descriptor's types have, and in x's
+/// order, however the descriptor has it lie on the device.
 ///
 /// # Panics
 /// [`random`](Self::random), [`expect`](Self::expect) and [`judge`](Self::judge) where the descriptor is one
@@ -29,60 +32,139 @@ pub struct Problem {
     pub x: Vec<f32>,
     /// Gradient of y.
     pub dy: Vec<f32>,
+    /// What is added before the activation. Used where the descriptor has it.
+    pub residual: Vec<f32>,
     /// γ: C values. Used where the descriptor has it.
     pub gamma: Vec<f32>,
     /// β: C values. Used where the descriptor has it.
     pub beta: Vec<f32>,
-    /// Running mean before: C values.
+    /// Running mean before: C values, or C a step kept.
     pub running_mean: Vec<f32>,
-    /// Running variance before: C values.
+    /// Running variance before, likewise.
     pub running_variance: Vec<f32>,
-    /// For a backward pass or an update of the running statistics: what the forward pass saved, C means, C
-    /// inverse standard deviations and C variances.
+    /// Which positions count, in x's order without its channel axis; empty without padding. With
+    /// [`Padding::Lengths`] those of a sample come first.
+    pub valid: Vec<bool>,
+    /// For a backward pass or an update of the running statistics: what the forward pass saved
+    /// ([`Plan::saved_bytes`](crate::Plan::saved_bytes)).
     pub saved: Vec<f32>,
     /// The batches counted before.
     pub batches: u32,
 }
 
+/// What [`Health`] has counted before: counts only grow.
+const HEALTH_BEFORE: [f32; 4] = [3.0, 1.0, 4.0, 1.0];
+
 impl Problem {
     /// Random data around this mean with this standard deviation, the same for the same seed; `saved` is
-    /// the reference's, rounded.
+    /// the reference's, rounded. Under a mask about 7 positions of 10 count; of padded samples one has no
+    /// length, if there are several. Of a backward pass from y one channel has a γ that is too small for it.
     pub fn random(descriptor: Descriptor, mean: f32, deviation: f32, seed: u64) -> Self {
         let mut random = Random(seed);
         let values = descriptor.shape().iter().product();
         let channels = descriptor.channels();
-        let mut draw = |n: usize, mean: f32, deviation: f32| -> Vec<f32> {
-            (0..n).map(|_| mean + deviation * random.normal()).collect()
+        let kept = channels * descriptor.running_sets();
+        let types = descriptor.types;
+        let mut draw = |float: Float, n: usize, mean: f32, deviation: f32| -> Vec<f32> {
+            (0..n).map(|_| float.nearest(mean + deviation * random.normal())).collect()
         };
-        let x = draw(values, mean, deviation);
-        let dy = draw(values, 0.1, 1.0);
-        let gamma = draw(channels, 1.0, 0.5);
-        let beta = draw(channels, 0.0, 1.0);
-        let running_mean = draw(channels, mean, 0.5 * deviation);
-        let running_variance = draw(channels, 0.0, deviation).iter().map(|d| d * d + 0.1).collect();
-        Self { x, dy, gamma, beta, running_mean, running_variance, saved: vec![], batches: 0, descriptor }.with_saved()
+        let x = draw(types.x, values, mean, deviation);
+        let dy = draw(types.x, values, 0.1, 1.0);
+        let mut gamma = draw(types.parameters, channels, 1.0, 0.5);
+        let mut beta = draw(types.parameters, channels, 0.0, 1.0);
+        let running_mean = draw(types.running, kept, mean, 0.5 * deviation);
+        let running_variance = draw(Float::F32, kept, 0.0, deviation);
+        let running_variance = running_variance.iter().map(|d| types.running.nearest(d * d + 0.1)).collect();
+        let residual = if descriptor.epilogue.residual { draw(types.x, values, 0.0, 1.0) } else { vec![] };
+        if descriptor.from_y {
+            (gamma[channels / 2], beta[channels / 2]) = (1.0 / 8192.0, 2.0);
+        }
+        let valid = random_padding(&descriptor, &mut random);
+        let (saved, batches) = (vec![], 0);
+        Self { x, dy, residual, gamma, beta, running_mean, running_variance, valid, saved, batches, descriptor }
+            .with_saved()
     }
 
     /// The same problem with `saved` computed from x by the reference.
     pub fn with_saved(self) -> Self {
-        let batch = reference::forward(&self.descriptor, &self.x, None, None);
-        let saved = [batch.mean, batch.inverse_deviation, batch.variance].concat();
-        let saved = saved.into_iter().map(|value| value as f32).collect();
+        let statistics = reference::forward(&self.descriptor, &self.tensors()).statistics;
+        let saved = planes(&self.descriptor, &statistics).into_iter().map(|value| value as f32).collect();
         Self { saved, ..self }
     }
 
-    fn gamma(&self) -> Option<&[f32]> {
-        self.descriptor.gamma.then_some(&self.gamma)
+    /// The data as the reference takes it.
+    pub fn tensors(&self) -> Tensors<'_> {
+        let Self { descriptor, x, dy, residual, gamma, beta, running_mean, running_variance, valid, .. } = self;
+        Tensors {
+            x,
+            dy,
+            residual: if descriptor.epilogue.residual { residual } else { &[] },
+            gamma: descriptor.gamma.then_some(gamma),
+            beta: descriptor.beta.then_some(beta),
+            running_mean,
+            running_variance,
+            valid,
+        }
     }
 
-    fn beta(&self) -> Option<&[f32]> {
-        self.descriptor.beta.then_some(&self.beta)
+    /// What is bound as x: of a backward pass from y that y, rounded.
+    fn input(&self, operation: Operation) -> Vec<f32> {
+        let y = match operation {
+            Operation::Backward(_) if self.descriptor.from_y => reference::forward(&self.descriptor, &self.tensors()).y,
+            Operation::FrozenBackward(_) if self.descriptor.from_y => {
+                reference::inference(&self.descriptor, &self.tensors())
+            }
+            _ => return self.x.clone(),
+        };
+        y.into_iter().map(|y| self.descriptor.types.x.nearest(y as f32)).collect()
     }
 
-    /// Runs an operation on this data and reads everything back.
+    /// z of every value, which the activation takes, by the statistics of the batch or the running ones.
+    fn before_activation(&self, frozen: bool) -> Vec<f64> {
+        match frozen {
+            true => reference::before_activation(&self.descriptor, &self.tensors()),
+            false => reference::forward(&self.descriptor, &self.tensors()).z,
+        }
+    }
+
+    /// `saved` by the names of its planes.
+    fn statistics(&self) -> Statistics {
+        let units = Units::of_training(&self.descriptor).len();
+        let plane = |i: usize| self.saved[i * units..(i + 1) * units].iter().map(|value| f64::from(*value)).collect();
+        let renorm = self.descriptor.renorm.is_some();
+        Statistics {
+            mean: plane(0),
+            inverse_deviation: plane(1),
+            variance: plane(2),
+            count: plane(3),
+            ratio: if renorm { plane(4) } else { vec![1.0; units] },
+            offset: if renorm { plane(5) } else { vec![0.0; units] },
+        }
+    }
+
+    /// The mask or the lengths, as they lie in memory.
+    fn padding(&self) -> Vec<u32> {
+        let one_if = |valid: &bool| u32::from(*valid);
+        // Anything but 0 counts.
+        let mark = |(i, valid): (usize, &bool)| one_if(valid) * (1 + i as u32 % 255);
+        match self.descriptor.padding {
+            Padding::None => vec![],
+            Padding::Mask(Mask::Bits) => packed(self.valid.iter().map(one_if), 1),
+            Padding::Mask(Mask::Bytes) => packed(self.valid.iter().enumerate().map(mark), 8),
+            Padding::Mask(Mask::Words) => self.valid.iter().enumerate().map(mark).collect(),
+            Padding::Lengths { axis } => {
+                let Axis { size, after, per_sample } = Axis::of(&self.descriptor, axis);
+                let counts = |sample: &[bool]| (0..size).filter(|i| sample[i * after]).count() as u32;
+                self.valid.chunks(per_sample.max(1)).map(counts).collect()
+            }
+        }
+    }
+
+    /// Runs an operation on this data and reads everything back: a whole pass, or an update of the running
+    /// statistics.
     ///
     /// # Errors
-    /// Those of planning, binding and reading back.
+    /// Those of planning, binding and reading back; [`BindError::Refused`] for a step of a pass.
     pub async fn run(
         &self,
         gpu: &Gpu,
@@ -105,144 +187,303 @@ impl Problem {
         placement: Placement,
         times: usize,
     ) -> Result<Answer, Error> {
-        let (x, c) = (self.x.len(), self.descriptor.channels());
         if kernels.device() != &gpu.device {
             let message = "the kernels are another device's".to_owned();
             return Err(BindError::Refused { message }.into());
         }
-        let input = Tensor::input;
-        let output = |name, len, wanted: bool| Tensor {
-            name,
-            contents: vec![POISON; if wanted { len } else { 0 }],
-            output: true,
-        };
-        let moves = [Operation::Forward, Operation::UpdateRunning].contains(&operation);
-        let running = self.descriptor.running.filter(|_| moves);
-        let wanted = match operation {
-            Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => wanted,
-            Operation::Inference | Operation::Forward | Operation::UpdateRunning => {
-                Gradients { dx: false, dgamma: false, dbeta: false }
-            }
-        };
-        let forward = operation == Operation::Forward;
-        let makes_y = forward || operation == Operation::Inference;
-        let goes_back = matches!(operation, Operation::Backward(_) | Operation::FrozenBackward(_));
-        let counted = [f32::from_bits(self.batches)];
         let plan = AnyPlan::new(kernels, &self.descriptor, operation)?;
-        let tensors = [
-            input("x", if operation == Operation::UpdateRunning { &[] } else { &self.x }),
-            input("dy", if goes_back { &self.dy } else { &[] }),
-            input("gamma", self.gamma().unwrap_or_default()),
-            input("beta", self.beta().unwrap_or_default()),
-            Tensor { output: running.is_some(), ..input("running_mean", &self.running_mean) },
-            Tensor { output: running.is_some(), ..input("running_variance", &self.running_variance) },
-            Tensor {
-                output: true,
-                ..input("counter", if running.is_some_and(|r| r.has_counter()) { &counted } else { &[] })
-            },
-            output("y", x, makes_y),
-            if forward { output("saved", 3 * c, true) } else { input("saved", &self.saved) },
-            output("dx", x, wanted.dx),
-            output("dgamma", c, wanted.dgamma),
-            output("dbeta", c, wanted.dbeta),
-            Tensor { output: false, ..output("scratch", plan.plan().scratch_bytes() as usize / 4, true) },
-        ];
+        let mut tensors = self.arguments(operation);
+        let scratch = plan.plan().scratch_bytes() as usize / 4;
+        if scratch > 0 {
+            tensors.push(Tensor { output: false, ..Tensor::output("scratch", Form::Numbers, scratch) });
+        }
+        if placement == Placement::InPlace {
+            arena::in_place(&mut tensors);
+        }
         let arena = Arena::new(gpu, &tensors, placement)?;
         let bound = plan.bind(&arena)?;
         let record = |pass: &mut wgpu::ComputePass<'_>| (0..times).for_each(|_| bound.record(pass));
         gpu.run(record);
-        let outputs: Vec<&Tensor> =
-            tensors.iter().filter(|tensor| tensor.output && !tensor.contents.is_empty()).collect();
-        let ranges: Vec<_> = outputs.iter().filter_map(|tensor| arena.get(tensor.name)).collect();
-        let values = gpu.read_ranges(&ranges).await?;
-        Ok(Answer(outputs.iter().map(|tensor| tensor.name).zip(values).collect()))
+        let outputs = || tensors.iter().filter(|tensor| tensor.output);
+        let ranges: Vec<_> = outputs().filter_map(|tensor| arena.get(tensor.name)).collect();
+        let words = gpu.read_ranges(&ranges).await?;
+        let values = outputs().zip(words).map(|(tensor, words)| (tensor.name, tensor.form.values(&words, tensor.len)));
+        Ok(Answer(values.collect()))
     }
 
-    /// What the reference says, beside the tolerances.
-    pub fn expect(&self, operation: Operation) -> Vec<Expected> {
-        let Self { descriptor, x, dy, running_mean, running_variance, .. } = self;
-        let tolerance = Tolerance::of(self);
-        let c = descriptor.channels();
-        let over_x = |name, values, tolerances| Expected { name, values, tolerances, channels: Channels::OfX };
-        let over_c = |name, values, tolerances| Expected { name, values, tolerances, channels: Channels::Each };
-        match operation {
-            Operation::Inference => {
-                let y = reference::inference(descriptor, x, self.gamma(), self.beta(), running_mean, running_variance);
-                let statistics = Statistics::running(self);
-                let tolerances = tolerance.y(self, &statistics, &y, &vec![0.0; c], &tolerance.root(&statistics));
-                vec![over_x("y", y, tolerances)]
-            }
-            Operation::Forward => {
-                let batch = reference::forward(descriptor, x, self.gamma(), self.beta());
-                let (mean, variance) =
-                    reference::running(descriptor, &batch, running_mean, running_variance, self.batches + 1);
-                let statistics =
-                    Statistics { mean: batch.mean.clone(), inverse_deviation: batch.inverse_deviation.clone() };
-                let dmean = tolerance.mean();
-                let dvariance = tolerance.variance(&batch, &dmean);
-                let dinverse = tolerance.inverse_deviation(descriptor, &batch, &dvariance);
-                let saved = [&batch.mean[..], &batch.inverse_deviation, &batch.variance].concat();
-                let dsaved = [&dmean[..], &dinverse, &dvariance].concat();
-                let y = tolerance.y(self, &statistics, &batch.y, &dmean, &dinverse);
-                let mut all = vec![over_x("y", batch.y, y), over_c("saved", saved, dsaved)];
-                if descriptor.running.is_some() {
-                    all.extend(self.expect_running(mean, variance, [&dmean, &dvariance]));
-                }
-                all
-            }
-            Operation::UpdateRunning => {
-                let saved: Vec<f64> = self.saved.iter().map(|value| f64::from(*value)).collect();
-                let plane = |i: usize| saved[i * c..(i + 1) * c].to_vec();
-                let batch =
-                    reference::Forward { y: vec![], mean: plane(0), inverse_deviation: plane(1), variance: plane(2) };
-                let (mean, variance) =
-                    reference::running(descriptor, &batch, running_mean, running_variance, self.batches + 1);
-                // Only the products with the weights round.
-                let rounding = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| 4.0 * U * v.abs()).collect() };
-                let (dmean, dvariance) = (rounding(&batch.mean), rounding(&batch.variance));
-                self.expect_running(mean, variance, [&dmean, &dvariance]).to_vec()
-            }
-            Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => {
-                let frozen = matches!(operation, Operation::FrozenBackward(_));
-                let statistics = if frozen { Statistics::running(self) } else { Statistics::saved(self) };
-                let Statistics { mean, inverse_deviation } = &statistics;
-                let gradients = if frozen {
-                    reference::frozen_backward(descriptor, x, dy, self.gamma(), running_mean, running_variance)
-                } else {
-                    reference::backward(descriptor, x, dy, self.gamma(), mean, inverse_deviation)
-                };
-                let [dx, dgamma, dbeta] = tolerance.gradients(self, &statistics, &gradients, frozen);
-                [
-                    (wanted.dx, over_x("dx", gradients.dx, dx)),
-                    (wanted.dgamma, over_c("dgamma", gradients.dgamma, dgamma)),
-                    (wanted.dbeta, over_c("dbeta", gradients.dbeta, dbeta)),
-                ]
-                .into_iter()
-                .filter_map(|(wanted, expected)| wanted.then_some(expected))
-                .collect()
-            }
-        }
-    }
-
-    /// The running statistics after, where those of the batch may be off by `d`.
-    fn expect_running(&self, mean: Vec<f64>, variance: Vec<f64>, d: [&[f64]; 2]) -> [Expected; 2] {
-        let momentum = self.descriptor.running.unwrap_or_default().momentum;
-        let weight = f64::from(momentum.weight_of_new(self.batches + 1));
-        let expected = |name, before: &[f32], after: Vec<f64>, d: &[f64]| {
-            let rounding = before.iter().zip(&after).map(|(b, a)| 2.0 * U * (f64::from(b.abs()) + a.abs()));
-            // (m/(m-1) is at most 2.)
-            let tolerances = d.iter().zip(rounding).map(|(d, rounding)| 2.0 * weight * d + rounding).collect();
-            Expected { name, values: after, tolerances, channels: Channels::Each }
+    /// The tensors that an operation takes, but for scratch. What the problem does not have is not given.
+    fn arguments(&self, operation: Operation) -> Vec<Tensor> {
+        let descriptor = &self.descriptor;
+        let Descriptor { types, epilogue, .. } = descriptor;
+        let (values, channels) = (descriptor.shape().iter().product(), descriptor.channels());
+        let none = Gradients { dx: false, dgamma: false, dbeta: false };
+        let (back, frozen, wanted) = match operation {
+            Operation::Backward(wanted) => (true, false, wanted),
+            Operation::FrozenBackward(wanted) => (true, true, wanted),
+            _ => (false, false, none),
         };
-        [
-            expected("running_mean", &self.running_mean, mean, d[0]),
-            expected("running_variance", &self.running_variance, variance, d[1]),
-        ]
+        let forward = operation == Operation::Forward;
+        let makes_y = forward || operation == Operation::Inference;
+        let running = descriptor.running.filter(|_| forward || operation == Operation::UpdateRunning);
+        // After inference there are no signs.
+        let kept = match epilogue.kept() {
+            Kept::Signs if frozen => Kept::Residual,
+            kept => kept,
+        };
+
+        let of_x = |tensor| Form::of(descriptor, tensor);
+        let (plain, parameter, statistic) =
+            (|| Form::Dense(Float::F32), || Form::Dense(types.parameters), || Form::Dense(types.running));
+        // (Of an empty batch empty tensors are given too.)
+        let given = |name, form: Form, contents: &[f32]| {
+            (!contents.is_empty() || values == 0).then(|| Tensor::input(name, form, contents))
+        };
+        let moved = |name, form: Form, contents: &[f32], moves: bool| {
+            given(name, form, contents).map(|tensor| Tensor { output: moves, ..tensor })
+        };
+        let made = |name, form: Form, len: usize| Some(Tensor::output(name, form, len));
+        let only = |wanted: bool, tensor: Option<Tensor>| tensor.filter(|_| wanted);
+
+        let x = if back && descriptor.from_y { Name::Y } else { Name::X };
+        let padding = if forward || back && !frozen && wanted.dx { self.padding() } else { vec![] };
+        let signs = match back && kept == Kept::Signs {
+            true => self.before_activation(frozen),
+            false => vec![],
+        };
+        let signs: Vec<f32> = signs.into_iter().map(|z| f32::from(Bent(epilogue.activation).side(z))).collect();
+        let saved = descriptor.saved_bytes() as usize / 4;
+        let counter = [f32::from_bits(self.batches)];
+        let tensors = [
+            only(makes_y || back, given("x", of_x(x), &self.input(operation))),
+            only(back, given("dy", of_x(Name::Dy), &self.dy)),
+            only(descriptor.gamma, given("gamma", parameter(), &self.gamma)),
+            only(descriptor.beta, given("beta", parameter(), &self.beta)),
+            only(
+                if back { kept == Kept::Residual } else { makes_y && epilogue.residual },
+                given("residual", of_x(Name::Residual), &self.residual),
+            ),
+            moved("running_mean", statistic(), &self.running_mean, running.is_some()),
+            moved("running_variance", statistic(), &self.running_variance, running.is_some()),
+            only(running.is_some_and(|rule| rule.has_counter()), moved("counter", plain(), &counter, true)),
+            (!padding.is_empty()).then(|| Tensor::of_words("valid", padding)),
+            only(makes_y, made("y", of_x(Name::Y), values)),
+            if forward { made("saved", plain(), saved) } else { given("saved", plain(), &self.saved) },
+            only(back && kept == Kept::Signs, given("signs", Form::Bits, &signs)),
+            only(forward && kept == Kept::Signs, made("signs", Form::Bits, values)),
+            only(wanted.dx, made("dx", of_x(Name::Dx), values)),
+            only(wanted.dgamma, made("dgamma", parameter(), channels)),
+            only(wanted.dbeta, made("dbeta", parameter(), channels)),
+            only(back && self.has_dresidual(), made("dresidual", of_x(Name::Dresidual), values)),
+            only(self.counts_health(operation), moved("health", Form::Numbers, &HEALTH_BEFORE, true)),
+        ];
+        tensors.into_iter().flatten().collect()
+    }
+
+    /// Whether a backward pass has a gradient of the residual that is not dy.
+    fn has_dresidual(&self) -> bool {
+        self.descriptor.epilogue.residual && self.descriptor.epilogue.activation != Activation::Identity
+    }
+
+    /// A backward pass counts where it looks for x in y.
+    fn counts_health(&self, operation: Operation) -> bool {
+        let frozen_dx = Operation::FrozenBackward(Gradients::DX);
+        let Descriptor { health, from_y, epilogue, .. } = self.descriptor;
+        health
+            && match operation {
+                Operation::Forward => true,
+                operation if operation == frozen_dx => from_y && epilogue.activation != Activation::Identity,
+                Operation::Backward(_) | Operation::FrozenBackward(_) => from_y,
+                _ => false,
+            }
+    }
+
+    /// What the reference says, beside the tolerances; nothing of the steps of a pass.
+    pub fn expect(&self, operation: Operation) -> Vec<Expected> {
+        let mut expected = match operation {
+            Operation::Inference => self.expect_inference(),
+            Operation::Forward => self.expect_forward(),
+            Operation::UpdateRunning => {
+                let statistics = self.statistics();
+                self.expect_running(&Tolerance::of_saved(self, &statistics), &statistics)
+            }
+            Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => self.expect_gradients(operation, wanted),
+            _ => vec![],
+        };
+        if self.counts_health(operation) {
+            expected.push(self.expect_health(operation));
+        }
+        expected
+    }
+
+    fn expect_inference(&self) -> Vec<Expected> {
+        let (descriptor, tensors) = (&self.descriptor, &self.tensors());
+        let units = Units::of_inference(descriptor);
+        let statistics = reference::running_statistics(descriptor, tensors, &units);
+        let tolerance = Tolerance::of_running(self, &statistics);
+        let z = self.before_activation(true);
+        let dense = descriptor.clone().backward_from_y(false);
+        let dz = tolerance.z(&reference::normalized(&dense, tensors, &units, &statistics), &z);
+        let y = reference::inference(descriptor, tensors);
+        let off = tolerance.y(&z, &y, &dz);
+        vec![Expected::new("y", y, off)]
+    }
+
+    fn expect_forward(&self) -> Vec<Expected> {
+        let (descriptor, tensors) = (&self.descriptor, &self.tensors());
+        let reference::Forward { y, z, statistics } = reference::forward(descriptor, tensors);
+        let tolerance = Tolerance::of_batch(self, &statistics);
+        let dense = descriptor.clone().backward_from_y(false);
+        let normalized = reference::normalized(&dense, tensors, &Units::of_training(descriptor), &statistics);
+        let dz = tolerance.z(&normalized, &z);
+        let dy = tolerance.y(&z, &y, &dz);
+        let saved = Expected::new("saved", planes(descriptor, &statistics), tolerance.saved());
+        let mut all = vec![Expected::new("y", y, dy), saved];
+        if descriptor.epilogue.kept() == Kept::Signs {
+            let bent = Bent(descriptor.epilogue.activation);
+            let signs = z.iter().map(|z| f64::from(bent.side(*z))).collect();
+            let unsure = z.iter().zip(&dz).map(|(z, dz)| f64::from(bent.is_unsure(*z, *dz))).collect();
+            all.push(Expected::new("signs", signs, unsure));
+        }
+        all.extend(self.expect_running(&tolerance, &statistics));
+        all
+    }
+
+    /// The running statistics after, and the counter.
+    fn expect_running(&self, tolerance: &Tolerance<'_>, batch: &Statistics) -> Vec<Expected> {
+        let Some(rule) = self.descriptor.running else { return vec![] };
+        let (mean, variance) = reference::running(&self.descriptor, batch, &self.tensors(), self.batches + 1);
+        let [dmean, dvariance] = tolerance.running(self.batches, [&mean, &variance]);
+        let mut all =
+            vec![Expected::new("running_mean", mean, dmean), Expected::new("running_variance", variance, dvariance)];
+        if rule.has_counter() {
+            let units = Units::of_training(&self.descriptor);
+            let batches = if units.stepped || self.x.is_empty() { 1 } else { units.groups as u32 };
+            let counter = f64::from(f32::from_bits(self.batches + batches));
+            all.push(Expected::new("counter", vec![counter], vec![0.0]));
+        }
+        all
+    }
+
+    fn expect_gradients(&self, operation: Operation, wanted: Gradients) -> Vec<Expected> {
+        let frozen = matches!(operation, Operation::FrozenBackward(_));
+        let (descriptor, x) = (&self.descriptor, self.input(operation));
+        let tensors = Tensors { x: &x, ..self.tensors() };
+        let (units, statistics, gradients);
+        let tolerance = if frozen {
+            units = Units::of_inference(descriptor);
+            statistics = reference::running_statistics(descriptor, &tensors, &units);
+            gradients = reference::frozen_backward(descriptor, &tensors);
+            Tolerance::of_running(self, &statistics)
+        } else {
+            units = Units::of_training(descriptor);
+            statistics = self.statistics();
+            gradients = reference::backward(descriptor, &tensors, &statistics);
+            Tolerance::of_saved(self, &statistics)
+        };
+        let normalized = reference::normalized(descriptor, &tensors, &units, &statistics);
+        // What an activation's slope is taken at.
+        let (z, dz) = if descriptor.epilogue.activation == Activation::Identity {
+            (vec![0.0; x.len()], vec![0.0; x.len()])
+        } else {
+            let z = self.before_activation(frozen);
+            let dz = tolerance.z(&normalized, &z);
+            (z, dz)
+        };
+        let [dx, dgamma, dbeta, dresidual] = tolerance.gradients(&normalized, &z, &dz, &gradients, !frozen);
+        let all = [
+            (wanted.dx, Expected::new("dx", gradients.dx, dx)),
+            (wanted.dgamma, Expected::new("dgamma", gradients.dgamma, dgamma)),
+            (wanted.dbeta, Expected::new("dbeta", gradients.dbeta, dbeta)),
+            (self.has_dresidual(), Expected::new("dresidual", gradients.dresidual, dresidual)),
+        ];
+        all.into_iter().filter_map(|(wanted, expected)| wanted.then_some(expected)).collect()
+    }
+
+    fn expect_health(&self, operation: Operation) -> Expected {
+        let descriptor = &self.descriptor;
+        let health = if operation == Operation::Forward {
+            let Statistics { mean, variance, count, .. } = reference::forward(descriptor, &self.tensors()).statistics;
+            let counts = |position: usize| self.valid.get(position).copied().unwrap_or(true);
+            let values = self.x.iter().zip(Units::of_training(descriptor).places());
+            let finite = |value: f64| (value as f32).is_finite();
+            Health {
+                non_finite: values.filter(|(x, place)| !x.is_finite() && counts(place.position)).count() as u32,
+                one_value: count.iter().filter(|count| **count <= 1.0).count() as u32,
+                overflowed: mean.iter().zip(&variance).filter(|(m, v)| finite(**m) && !finite(**v)).count() as u32,
+                lost: 0,
+            }
+        } else {
+            let Tensors { gamma, beta, .. } = self.tensors();
+            let of = |values: Option<&[f32]>, c: usize, without: f32| values.map_or(without, |values| values[c]);
+            let is_lost = |c: &usize| of(gamma, *c, 1.0).abs() <= of(beta, *c, 0.0).abs() / 4096.0;
+            // Every group's or step's.
+            let units = match operation {
+                Operation::Backward(_) => Units::of_training(descriptor),
+                _ => Units::of_inference(descriptor),
+            };
+            let lost = (0..units.channels).filter(is_lost).count() * units.groups;
+            Health { lost: lost as u32, ..Health::default() }
+        };
+        let Health { non_finite, one_value, overflowed, lost } = health;
+        let counts = [non_finite, one_value, overflowed, lost].into_iter().zip(HEALTH_BEFORE);
+        let values = counts.map(|(count, before)| f64::from(count) + f64::from(before)).collect();
+        Expected::new("health", values, vec![0.0; 4])
     }
 
     /// Judges what came back against the reference.
     pub fn judge(&self, operation: Operation, answer: &Answer) -> Vec<Verdict> {
-        self.expect(operation).iter().map(|expected| expected.judge(&self.descriptor, answer)).collect()
+        self.expect(operation).iter().map(|expected| expected.judge(answer)).collect()
+    }
+}
+
+/// The planes of statistics that a forward pass saves.
+fn planes(descriptor: &Descriptor, statistics: &Statistics) -> Vec<f64> {
+    let Statistics { mean, inverse_deviation, variance, count, ratio, offset } = statistics;
+    let planes = [mean, inverse_deviation, variance, count, ratio, offset];
+    planes.into_iter().take(descriptor.saved_planes() as usize).flatten().copied().collect()
+}
+
+/// Numbers of a few bits in words, the first in the lowest.
+fn packed(numbers: impl Iterator<Item = u32>, bits: usize) -> Vec<u32> {
+    let numbers: Vec<u32> = numbers.collect();
+    let word = |numbers: &[u32]| numbers.iter().rev().fold(0, |word, number| word << bits | number);
+    numbers.chunks(32 / bits).map(word).collect()
+}
+
+/// An axis of x by which positions are told apart.
+struct Axis {
+    size: usize,
+    /// Positions behind one index of it.
+    after: usize,
+    per_sample: usize,
+}
+
+impl Axis {
+    fn of(descriptor: &Descriptor, axis: usize) -> Self {
+        let shape = descriptor.shape();
+        let channel = if descriptor.channels_are_last() { shape.len() - 1 } else { 1 };
+        let behind = |axis: usize| (axis + 1..shape.len()).filter(|i| *i != channel).map(|i| shape[i]).product();
+        Self { size: shape[axis], after: behind(axis), per_sample: behind(0) }
+    }
+}
+
+fn random_padding(descriptor: &Descriptor, random: &mut Random) -> Vec<bool> {
+    let samples = descriptor.shape()[0];
+    match descriptor.padding {
+        Padding::None => vec![],
+        Padding::Mask(_) => (0..descriptor.values_per_channel()).map(|_| random.uniform() < 0.7).collect(),
+        Padding::Lengths { axis } => {
+            let Axis { size, after, per_sample } = Axis::of(descriptor, axis);
+            let mut length = |sample| match sample {
+                0 if samples > 1 => 0,
+                _ => 1 + (random.uniform() * size as f64) as usize,
+            };
+            let sample = |sample: usize| {
+                let length = length(sample);
+                (0..per_sample).map(move |position| position / after % size < length)
+            };
+            (0..samples).flat_map(sample).collect()
+        }
     }
 }
 
@@ -253,9 +494,12 @@ pub enum Placement {
     Separate,
     /// All in one buffer, at the smallest offsets that the device allows.
     OneBuffer,
+    /// Each in a buffer of its own, but y written over x and dx over dy.
+    InPlace,
 }
 
-/// What came back: tensors by the names of the bindings' fields.
+/// What came back: tensors by the names of the bindings' fields, widened to f32; the counter as its bits, `signs`
+/// and `health` as numbers. A tensor whose bytes between its values have changed comes back as NaN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer(pub Vec<(&'static str, Vec<f32>)>);
 
@@ -279,15 +523,8 @@ pub struct Expected {
     pub name: &'static str,
     /// Its values.
     pub values: Vec<f64>,
-    /// Absolute tolerances, one a channel (of `saved`: of the means, then of the others).
+    /// Absolute tolerances, one a value.
     pub tolerances: Vec<f64>,
-    channels: Channels,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Channels {
-    OfX,
-    Each,
 }
 
 /// How one tensor did.
@@ -316,28 +553,28 @@ impl Verdict {
 }
 
 impl Expected {
-    /// Judges the tensor of this name.
-    pub fn judge(&self, descriptor: &Descriptor, answer: &Answer) -> Verdict {
+    fn new(name: &'static str, values: Vec<f64>, tolerances: Vec<f64>) -> Self {
+        Self { name, values, tolerances }
+    }
+
+    /// Judges the tensor of this name. What should not be finite only must not be.
+    pub fn judge(&self, answer: &Answer) -> Verdict {
         let got = answer.get(self.name);
         let mut worst =
             Verdict { name: self.name, index: 0, got: f32::NAN, expected: f64::NAN, tolerance: 0.0, ratio: 0.0 };
         if got.len() != self.values.len() {
             return Verdict { ratio: f64::INFINITY, ..worst };
         }
-        let channels: Box<dyn Iterator<Item = usize>> = match self.channels {
-            Channels::OfX => Box::new(reference::channels_of(descriptor)),
-            Channels::Each => Box::new(0..got.len()),
-        };
-        for (index, ((got, expected), channel)) in got.iter().zip(&self.values).zip(channels).enumerate() {
+        for (index, ((got, expected), tolerance)) in got.iter().zip(&self.values).zip(&self.tolerances).enumerate() {
             let error = (f64::from(*got) - expected).abs();
-            let tolerance = self.tolerances[channel];
             let ratio = match error {
                 0.0 => 0.0,
+                _ if !expected.is_finite() && !got.is_finite() => 0.0,
                 error if error.is_nan() => f64::INFINITY,
                 error => error / tolerance,
             };
             if ratio > worst.ratio || worst.expected.is_nan() {
-                worst = Verdict { index, got: *got, expected: *expected, tolerance, ratio, ..worst };
+                worst = Verdict { index, got: *got, expected: *expected, tolerance: *tolerance, ratio, ..worst };
             }
         }
         worst

@@ -3,7 +3,7 @@
 //! recipe can be followed element by element without a GPU.
 
 use crate::recipe::{Dispatch, Params, Recipe};
-use crate::shader::{BLOCK, CHUNK, Flag, Kernel, Tile};
+use crate::shader::{BLOCK, CHUNK, Flag, Kernel, Permutation, Tile};
 
 /// One element of x on an invocation's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,21 +23,24 @@ impl Recipe {
     /// Gives up after 65,536 iterations, as Mesa's software driver does, so that a recipe whose loops
     /// would not end can be told from one whose loops do.
     pub fn walk(&self, dispatch: &Dispatch, workgroup: u32, local: u32, visit: impl FnMut(Element)) -> u64 {
-        let (params, kernel) = (&self.params, dispatch.permutation.kernel);
+        let (params, Permutation { kernel, flags, .. }) = (&dispatch.params, dispatch.permutation);
+        if kernel.is_small() {
+            return 0;
+        }
         let applies = matches!(kernel, Kernel::ForwardApply | Kernel::BackwardApply);
-        let streams = kernel != Kernel::BackwardApply || dispatch.permutation.flags.has(Flag::Dx);
-        let workgroups = if streams { params.groups * params.parts } else { params.groups };
+        let settles =
+            matches!(kernel, Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward);
+        let workgroups = if settles { params.tiles } else { params.tiles * params.parts };
         if workgroup >= workgroups {
             return 0;
         }
         // The second dispatch runs backwards.
-        let number = if applies && streams { workgroups - 1 - workgroup } else { workgroup };
+        let number = if applies { workgroups - 1 - workgroup } else { workgroup };
         let place = Place::new(params, self.tile, number, local);
         let mut walk =
             Walk { params, place, element: place.first, cursor: params.cursor_at(&place), iterations: 0, visit };
         match kernel {
             Kernel::Inference => walk.stream(place.end),
-            Kernel::Running | Kernel::Count => {}
             Kernel::ForwardResident => walk.keep(dispatch.permutation.items, 2, self.tile),
             Kernel::BackwardResident => walk.keep(dispatch.permutation.items, 1, self.tile),
             Kernel::ForwardPartial | Kernel::BackwardPartial => {
@@ -45,11 +48,17 @@ impl Recipe {
                 walk.tree(self.tile);
             }
             Kernel::ForwardApply | Kernel::BackwardApply => {
-                walk.merge_parts(self.tile);
-                walk.tree(self.tile);
-                if streams && place.inside {
+                if !flags.has(Flag::Settled) && !flags.has(Flag::Given) {
+                    walk.merge_parts(self.tile);
+                    walk.tree(self.tile);
+                }
+                if place.inside {
                     walk.stream(place.end);
                 }
+            }
+            _ => {
+                walk.merge_parts(self.tile);
+                walk.tree(self.tile);
             }
         }
         walk.iterations
@@ -68,14 +77,15 @@ struct Place {
 
 impl Place {
     fn new(params: &Params, tile: Tile, workgroup: u32, local: u32) -> Self {
-        let (group, part) = (workgroup % params.groups, workgroup / params.groups);
-        let unit = group * tile.columns + local % tile.columns;
+        let (column, part) = (workgroup % params.tiles * tile.columns + local % tile.columns, workgroup / params.tiles);
+        let unit = params.first_unit + column;
         let lane = local / tile.columns;
         let begin = part.wrapping_mul(params.part_length);
-        let part_end = begin.wrapping_add(params.part_length).min(params.length);
+        let clamped = unit.min(params.end_unit - 1);
+        let part_end = begin.wrapping_add(params.part_length).min(params.length_of(clamped));
         let first = begin.wrapping_add(lane.wrapping_mul(params.lane_stride));
         let end = first.wrapping_add(params.lane_length.wrapping_mul(params.step)).min(part_end);
-        Self { unit: unit.min(params.units - 1), part, lane, first, end, inside: unit < params.units }
+        Self { unit: clamped, part, lane, first, end, inside: unit < params.end_unit }
     }
 }
 
@@ -88,8 +98,25 @@ struct Cursor {
 impl Params {
     fn cursor_at(&self, place: &Place) -> Cursor {
         let (row, column) = (place.first / self.inner, place.first % self.inner);
-        let row_start = row.wrapping_mul(self.row_stride).wrapping_add(place.unit.wrapping_mul(self.inner));
+        let row_start = self.unit_address(place.unit).wrapping_add(row.wrapping_mul(self.row_stride));
         Cursor { address: row_start.wrapping_add(column), column }
+    }
+
+    fn channel_of(&self, unit: u32) -> u32 {
+        unit / self.channel_divisor % self.channel_modulus
+    }
+
+    fn group_of(&self, unit: u32) -> u32 {
+        unit / self.group_divisor % self.group_modulus
+    }
+
+    fn length_of(&self, unit: u32) -> u32 {
+        if self.group_of(unit) + 1 == self.group_modulus { self.last_length } else { self.length }
+    }
+
+    fn unit_address(&self, unit: u32) -> u32 {
+        let in_group = self.channel_of(unit).wrapping_mul(self.unit_stride);
+        self.base.wrapping_add(self.group_of(unit).wrapping_mul(self.group_stride)).wrapping_add(in_group)
     }
 
     fn next(&self, at: Cursor) -> Cursor {
@@ -166,7 +193,7 @@ impl<F: FnMut(Element)> Walk<'_, F> {
 
     fn merge_parts(&mut self, tile: Tile) {
         let mut part = self.place.lane;
-        while self.loops_on(part < self.params.parts) {
+        while self.loops_on(part < self.params.all_parts) {
             part = part.wrapping_add(tile.lanes);
         }
     }

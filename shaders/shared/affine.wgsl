@@ -1,17 +1,17 @@
 // The learned scale and shift, gamma and beta of the paper; 1 and 0 where a plan goes without.
 
 #if gamma
-@group(0) @binding(3) var<storage, read> gamma: array<Channel>;
+#import channel_reads gamma 3 parameters
 
-fn scale_of(unit: u32) -> Channel { return gamma[unit]; }
+fn scale_of(unit: u32) -> Channel { return load_gamma(channel_of(unit)); }
 #else
 fn scale_of(unit: u32) -> Channel { return CHANNEL_ONE; }
 #endif
 
 #if beta
-@group(0) @binding(4) var<storage, read> beta: array<Channel>;
+#import channel_reads beta 4 parameters
 
-fn shift_of(unit: u32) -> Channel { return beta[unit]; }
+fn shift_of(unit: u32) -> Channel { return load_beta(channel_of(unit)); }
 #else
 fn shift_of(unit: u32) -> Channel { return CHANNEL_ZERO; }
 #endif

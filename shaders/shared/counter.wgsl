@@ -5,7 +5,7 @@
 
 fn count_batch(workgroup: u32, local: u32) {
     if workgroup == 0u && local == 0u {
-        counter[0] += 1u;
+        counter[0] += params.batches;
     }
 }
 #else

@@ -1,7 +1,7 @@
 // The unit of work, and what it holds of a channel.
 //
-// `V` is what one load or store moves: four neighbours in memory where the shape allows 16-byte
-// accesses (flag `wide`), else one value.
+// `V` is what one load or store moves: four neighbours in memory where the shape allows it (flag
+// `wide`), else one value. Arithmetic is in f32; `Word` is what lies in memory.
 //
 // `Channel` is a per-channel value (gamma, mean, ...) as one invocation sees it. Channels first, all
 // of a V belongs to one channel, so a Channel is one f32. Channels last, every value of a V is a
@@ -12,20 +12,41 @@
 #if wide
 alias V = vec4<f32>;
 alias Bits = vec4<u32>;
+alias Truth = vec4<bool>;
+fn tally(truth: Truth) -> u32 { return dot(select(vec4(0u), vec4(1u), truth), vec4(1u)); }
 #else
 alias V = f32;
 alias Bits = u32;
+alias Truth = bool;
+fn tally(truth: Truth) -> u32 { return select(0u, 1u, truth); }
+#endif
+
+#if packed
+#import packed
+#else
+alias Word = V;
+
+fn word_at(address: u32) -> u32 { return address; }
+fn value_of(word: Word, address: u32) -> V { return word; }
+fn word_of(v: V) -> Word { return v; }
 #endif
 
 #if channels_last
 alias Channel = V;
+alias ChannelBits = Bits;
+alias ChannelTruth = Truth;
 
 fn spread(c: Channel) -> V { return c; }
 fn gather(v: V) -> Channel { return v; }
 fn lead(v: V) -> Channel { return v; }
+fn tally_channels(truth: ChannelTruth) -> u32 { return tally(truth); }
 const GATHERED: f32 = 1.0;
 #else
 alias Channel = f32;
+alias ChannelBits = u32;
+alias ChannelTruth = bool;
+
+fn tally_channels(truth: ChannelTruth) -> u32 { return select(0u, 1u, truth); }
 
 /// The channel's value beside each value of a V.
 fn spread(c: Channel) -> V { return V(c); }

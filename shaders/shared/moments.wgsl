@@ -1,10 +1,16 @@
 // Mean and variance of many parts, merged in a fixed order (Chan, Golub, LeVeque 1979):
 //   mean = (n1 mean1 + n2 mean2) / n,   variance = (n1 var1 + n2 var2) / n + (mean2 - mean1)^2 n1 n2 / n^2
 // in weights instead of sums of squares: a variance that fits an f32 does not overflow on the way.
-// Each value of a V keeps its own moments until `fold`.
+// Each value of a V keeps its own moments until `fold`. Their counts differ only under a mask.
+
+#if masked
+alias Count = V;
+#else
+alias Count = f32;
+#endif
 
 struct Moments {
-    count: f32,
+    count: Count,
     mean: V,
     variance: V,
 }
@@ -12,18 +18,13 @@ struct Moments {
 /// The largest f32.
 const LARGEST = 3.40282346638528859811704183484516925e+38f;
 
-struct Statistics {
-    mean: Channel,
-    variance: Channel,
-}
-
 fn no_moments() -> Moments {
-    return Moments(0.0, V(0.0), V(0.0));
+    return Moments(Count(0.0), V(0.0), V(0.0));
 }
 
 fn merge(a: Moments, b: Moments) -> Moments {
     let count = a.count + b.count;
-    let weight_b = b.count / max(count, 1.0);
+    let weight_b = b.count / max(count, Count(1.0));
     let weight_a = 1.0 - weight_b;
     let delta = b.mean - a.mean;
     // A small step, so that only the sum rounds at the size of the mean; an infinite mean stays so.
@@ -35,14 +36,21 @@ fn merge(a: Moments, b: Moments) -> Moments {
     );
 }
 
-/// The values of a V that share a channel, merged: equal counts, so the weights are all alike.
+/// The values of a V that share a channel, merged.
 fn fold(m: Moments) -> Statistics {
-    let mean = gather(m.mean / GATHERED);
+#if masked
+    let count = gather(m.count);
+    let weight = m.count / max(spread(count), V(1.0));
+#else
+    let count = Channel(m.count * GATHERED);
+    let weight = 1.0 / GATHERED;
+#endif
+    let mean = gather(m.mean * weight);
     let delta = m.mean - spread(mean);
-    return Statistics(mean, gather(m.variance / GATHERED + delta * (delta / GATHERED)));
+    return Statistics(count, mean, gather(m.variance * weight + delta * (delta * weight)));
 }
 
-var<workgroup> lane_count: array<f32, LANES * COLUMNS>;
+var<workgroup> lane_count: array<Count, LANES * COLUMNS>;
 var<workgroup> lane_mean: array<V, LANES * COLUMNS>;
 var<workgroup> lane_variance: array<V, LANES * COLUMNS>;
 

@@ -1,11 +1,16 @@
 // The running statistics moved towards the batch's:
-//   running = (1 - momentum) * running + momentum * batch.
+//   running = (1 - momentum) * running + momentum * batch,
+// the batch's variance times m / (m - 1) where it is to be unbiased. Where nothing counted they stay.
 
-@group(0) @binding(5) var<storage, read_write> running_mean: array<Channel>;
-@group(0) @binding(6) var<storage, read_write> running_variance: array<Channel>;
+#import channel_moves running_mean 5 running
+#import channel_moves running_variance 6 running
 
-fn move_running(unit: u32, mean: Channel, variance: Channel, momentum: f32) {
+fn move_running(to: u32, count: Channel, mean: Channel, variance: Channel, momentum: f32) {
+    let some = count > CHANNEL_ZERO;
+    let unbias = select(CHANNEL_ONE, count / max(count - CHANNEL_ONE, CHANNEL_ONE), params.unbiased == 1u);
     let keep = 1.0 - momentum;
-    running_mean[unit] = running_mean[unit] * keep + mean * momentum;
-    running_variance[unit] = running_variance[unit] * keep + variance * (params.unbias * momentum);
+    let old_mean = load_running_mean(to);
+    let old_variance = load_running_variance(to);
+    store_running_mean(to, select(old_mean, old_mean * keep + mean * momentum, some));
+    store_running_variance(to, select(old_variance, old_variance * keep + variance * (unbias * momentum), some));
 }

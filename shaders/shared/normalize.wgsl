@@ -12,16 +12,16 @@ fn normalize(at: Place, centre: Channel, mean: Channel, scale: Channel, shift: C
     while element + (CHUNK - 1u) * params.step < at.end {
 #unroll k CHUNK
         let to_$k = cursor.address;
-        let x_$k = x[to_$k];
+        let x_$k = load_x(to_$k);
         cursor = next(cursor);
 #end
 #unroll k CHUNK
-        y[to_$k] = ((x_$k - c) - m) * a + b;
+        store_y(to_$k, finish(((x_$k - c) - m) * a + b, to_$k));
 #end
         element += CHUNK * params.step;
     }
     while element < at.end {
-        y[cursor.address] = ((x[cursor.address] - c) - m) * a + b;
+        store_y(cursor.address, finish(((load_x(cursor.address) - c) - m) * a + b, cursor.address));
         cursor = next(cursor);
         element += params.step;
     }

@@ -1,16 +1,63 @@
-// What training leaves behind a channel: the statistics saved for the backward pass (all means, then all
-// inverse standard deviations, then all variances), and, flag `running`, the running ones moved.
+// What training makes of a unit's statistics: scale and shift of its values, and what it leaves behind:
+// planes of per-unit values for the backward pass (means, inverse standard deviations, variances,
+// counts), and, flag `running`, the running statistics moved.
+//
+// Flag `renorm`, batch renormalization (Ioffe 2017): y = gamma * (xhat * r + d) + beta with
+//   r = clamp(deviation / running deviation, 1 / r_max, r_max),
+//   d = clamp((mean - running mean) / running deviation, -d_max, d_max),
+// two planes more. The running statistics are those before the batch, so another dispatch moves them.
 
 @group(0) @binding(7) var<storage, read_write> saved: array<Channel>;
 #if running
 #import moved
 #endif
+#if renorm
+#import channel_reads running_mean 5 running
+#import channel_reads running_variance 6 running
+#endif
 
-fn leave(unit: u32, mean: Channel, variance: Channel) {
-    saved[unit] = mean;
-    saved[params.units + unit] = inverse_deviation(variance);
-    saved[2u * params.units + unit] = variance;
+struct Affine {
+    scale: Channel,
+    shift: Channel,
+}
+
+fn affine_of(unit: u32, s: Statistics) -> Affine {
+    let r = inverse_deviation(s.variance);
+    let correction = correction_of(unit, s);
+    let gamma = scale_of(unit);
+    return Affine(gamma * (r * correction.scale), shift_of(unit) + gamma * correction.shift);
+}
+
+#if renorm
+fn correction_of(unit: u32, s: Statistics) -> Affine {
+    let running = inverse_deviation(load_running_variance(running_of(unit)));
+    let r_max = Channel(params.r_max);
+    let r = clamp(sqrt(s.variance + Channel(params.epsilon)) * running, CHANNEL_ONE / r_max, r_max);
+    let d = (s.mean - load_running_mean(running_of(unit))) * running;
+    return Affine(r, clamp(d, Channel(-params.d_max), Channel(params.d_max)));
+}
+#else
+fn correction_of(unit: u32, s: Statistics) -> Affine { return Affine(CHANNEL_ONE, CHANNEL_ZERO); }
+#endif
+
+fn leave(unit: u32, s: Statistics) {
+    saved[unit] = s.mean;
+    saved[params.units + unit] = inverse_deviation(s.variance);
+    saved[2u * params.units + unit] = s.variance;
+    saved[3u * params.units + unit] = s.count;
+#if renorm
+    let correction = correction_of(unit, s);
+    saved[4u * params.units + unit] = correction.scale;
+    saved[5u * params.units + unit] = correction.shift;
+#endif
 #if running
-    move_running(unit, mean, variance, params.momentum);
+    move_running(running_of(unit), s.count, s.mean, s.variance, params.momentum);
+#endif
+#if health
+    let exponent = ChannelBits(0x7f800000u);
+    let mean_is_finite = (bitcast<ChannelBits>(s.mean) & exponent) != exponent;
+    let variance_is_not = (bitcast<ChannelBits>(s.variance) & exponent) == exponent;
+    note(1u, tally_channels(s.count <= CHANNEL_ONE));
+    note(2u, tally_channels(mean_is_finite & variance_is_not));
 #endif
 }

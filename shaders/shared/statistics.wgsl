@@ -1,15 +1,53 @@
-// The statistics that the forward pass used: the batch's own, saved by it (all means, then all
-// inverse standard deviations), or, flag `frozen`, the running ones.
+// The statistics that the forward pass used: the batch's own, saved by it (planes of means, inverse
+// standard deviations, variances, counts), or, flag `frozen`, the running ones.
+
+struct Used {
+    mean: Channel,
+    r: Channel,         // 1 / sqrt(variance + epsilon)
+    scale: Channel,     // y before the activation is (x - mean) * scale + shift
+    shift: Channel,
+    ratio: Channel,     // r and d of batch renormalization
+    offset: Channel,
+}
 
 #if frozen
-@group(0) @binding(5) var<storage, read> running_mean: array<Channel>;
-@group(0) @binding(6) var<storage, read> running_variance: array<Channel>;
+#import channel_reads running_mean 5 running
+#import channel_reads running_variance 6 running
 
-fn mean_of(unit: u32) -> Channel { return running_mean[unit]; }
-fn inverse_deviation_of(unit: u32) -> Channel { return inverse_deviation(running_variance[unit]); }
+fn used(unit: u32) -> Used {
+    let r = inverse_deviation(load_running_variance(running_of(unit)));
+    let mean = load_running_mean(running_of(unit));
+    return Used(mean, r, scale_of(unit) * r, shift_of(unit), CHANNEL_ONE, CHANNEL_ZERO);
+}
 #else
 @group(0) @binding(7) var<storage, read> saved: array<Channel>;
 
-fn mean_of(unit: u32) -> Channel { return saved[unit]; }
-fn inverse_deviation_of(unit: u32) -> Channel { return saved[params.units + unit]; }
+fn used(unit: u32) -> Used {
+    let mean = saved[unit];
+    let r = saved[params.units + unit];
+#if renorm
+    let ratio = saved[4u * params.units + unit];
+    let offset = saved[5u * params.units + unit];
+    let gamma = scale_of(unit);
+    return Used(mean, r, gamma * (r * ratio), shift_of(unit) + gamma * offset, ratio, offset);
+#else
+    return Used(mean, r, scale_of(unit) * r, shift_of(unit), CHANNEL_ONE, CHANNEL_ZERO);
+#endif
+}
+#endif
+
+/// m, how many values the statistics were taken over.
+fn count_of(unit: u32) -> Channel {
+#if counted
+    return max(saved[3u * params.units + unit], CHANNEL_ONE);
+#else
+    return Channel(values_of(unit));
+#endif
+}
+
+#if from_y
+/// Whether the scale is too small beside the shift for x to be found again from y. 2^-12.
+fn lost(u: Used, unit: u32) -> ChannelTruth {
+    return abs(scale_of(unit)) <= abs(u.shift) * 0.000244140625;
+}
 #endif

@@ -1,7 +1,13 @@
 // Which elements an invocation owns, and where they are in memory.
 //
 // x is seen as [row, unit, inner] of V. A unit's `length` elements are numbered row by row; element e
-// lies at (e / inner) * row_stride + unit * inner + e % inner. Channels last is the case inner = 1.
+// lies at (e / inner) * row_stride + unit * unit_stride + e % inner. Channels last is the case inner = 1.
+// A tensor too large for one binding is cut into windows, each with dispatches of its own: a window
+// has the units from first_unit to end_unit, its elements from `base` on, and its parts after those of
+// earlier windows of the same units.
+//
+// Flag `grouped`: a unit is not a channel but a channel within one group, or one step, that has
+// statistics of its own.
 //
 // A workgroup is COLUMNS units wide and LANES deep; neighbours in `local_invocation_index` are
 // neighbouring units first. It owns one part (part_length elements) of each of its units. Lane l owns
@@ -10,24 +16,62 @@
 // own (lane_stride = lane_length, step 1), which a CPU likes better.
 
 struct Params {
-    units: u32,
-    groups: u32,        // ceil(units / COLUMNS)
+    units: u32,             // of the whole tensor: the length of a plane of per-channel values
+    first_unit: u32,
+    end_unit: u32,
+    tiles: u32,             // ceil((end_unit - first_unit) / COLUMNS)
     length: u32,
+    last_length: u32,       // that of the last group
     inner: u32,
     row_stride: u32,
+    unit_stride: u32,
+    group_stride: u32,
+    base: u32,              // wraps where first_unit > 0
     parts: u32,
-    part_length: u32,   // the last part may be shorter
+    part_length: u32,       // the last part may be shorter
+    first_part: u32,        // parts of earlier windows
+    all_parts: u32,         // parts of all windows
     lane_stride: u32,
     lane_length: u32,
     step: u32,
-    step_address: u32,  // step in memory, had the row no end
-    step_column: u32,   // step % inner
-    values: f32,        // m, the values of one channel
+    step_address: u32,      // step in memory, had the row no end
+    step_column: u32,       // step % inner
+    channel_divisor: u32,   // channel = unit / channel_divisor % channel_modulus
+    channel_modulus: u32,
+    group_divisor: u32,     // group (or step) = unit / group_divisor % group_modulus
+    group_modulus: u32,
+    kept_steps: u32,        // steps that have running statistics
+    batches: u32,           // how many a call counts
+    position_base: u32,     // a position is an index of x without the channel, for masks
+    position_step: u32,
+    position_group: u32,
+    mask_shift: u32,        // log2 of the positions in a u32
+    mask_bits: u32,         // bits of one position
+    along: u32,             // length of the padded axis
+    after: u32,             // positions behind one index of it
+    per_sample: u32,        // positions of one sample
+    signs_base: u32,        // wraps
+    unbiased: u32,          // the running variance takes m / (m - 1) of the batch's
+    values: f32,            // m, the values of one channel
     epsilon: f32,
-    momentum: f32,      // the weight of the new batch statistic in the running one
-    unbias: f32,        // running variance = unbias * batch variance: m / (m - 1), or 1
+    momentum: f32,          // the weight of the new batch statistic in the running one
+    low: f32,               // of the activation: its slope, or its lower bound
+    high: f32,              // its upper bound
+    r_max: f32,             // of batch renormalization
+    d_max: f32,
+    pad: u32,
+    offsets: array<vec4<u32>, 2>,   // of the views: where each tensor starts
+    dims: array<vec4<u32>, 12>,     // two a dimension, the last first: its size, and a stride a tensor
 }
 @group(0) @binding(0) var<uniform> params: Params;
+
+// The tensors' order in offsets and strides.
+const VIEW_x: u32 = 0u;
+const VIEW_y: u32 = 1u;
+const VIEW_dy: u32 = 2u;
+const VIEW_dx: u32 = 3u;
+const VIEW_residual: u32 = 4u;
+const VIEW_dresidual: u32 = 5u;
 
 struct Place {
     unit: u32,
@@ -38,18 +82,19 @@ struct Place {
     inside: bool,   // false beyond the last unit: computes along, stores nothing
 }
 
-/// The place of an invocation in the workgroup of this number (groups run fastest, so that
+/// The place of an invocation in the workgroup of this number (tiles run fastest, so that
 /// workgroups in flight together read memory in order).
 fn place(workgroup: u32, local: u32) -> Place {
-    let group = workgroup % params.groups;
-    let part = workgroup / params.groups;
-    let unit = group * COLUMNS + local % COLUMNS;
+    let part = workgroup / params.tiles;
+    let unit = params.first_unit + workgroup % params.tiles * COLUMNS + local % COLUMNS;
+    let inside = unit < params.end_unit;
+    let clamped = min(unit, params.end_unit - 1u);
     let lane = local / COLUMNS;
     let begin = part * params.part_length;
-    let part_end = min(begin + params.part_length, params.length);
+    let part_end = min(begin + params.part_length, length_of(clamped));
     let first = begin + lane * params.lane_stride;
     let end = min(first + params.lane_length * params.step, part_end);
-    return Place(min(unit, params.units - 1u), part, lane, first, end, unit < params.units);
+    return Place(clamped, part, lane, first, end, inside);
 }
 
 /// The number of the workgroup; the grid has a second dimension where one is too short for it.
@@ -59,12 +104,39 @@ fn workgroup_number(id: vec3<u32>, grid: vec3<u32>) -> u32 {
 
 /// How many workgroups have work; the grid may have a few more.
 fn workgroups() -> u32 {
-    return params.groups * params.parts;
+    return params.tiles * params.parts;
 }
 
-/// How many elements a part has.
-fn part_size(part: u32) -> u32 {
-    return min(params.part_length, params.length - part * params.part_length);
+#if grouped
+fn channel_of(unit: u32) -> u32 { return unit / params.channel_divisor % params.channel_modulus; }
+fn group_of(unit: u32) -> u32 { return unit / params.group_divisor % params.group_modulus; }
+fn length_of(unit: u32) -> u32 {
+    return select(params.length, params.last_length, group_of(unit) + 1u == params.group_modulus);
+}
+fn values_of(unit: u32) -> f32 { return f32(length_of(unit)) * GATHERED; }
+fn unit_address(unit: u32) -> u32 {
+    return params.base + group_of(unit) * params.group_stride + channel_of(unit) * params.unit_stride;
+}
+#else
+fn channel_of(unit: u32) -> u32 { return unit; }
+fn length_of(unit: u32) -> u32 { return params.length; }
+fn values_of(unit: u32) -> f32 { return params.values; }
+fn unit_address(unit: u32) -> u32 { return params.base + unit * params.unit_stride; }
+#endif
+
+/// Where the running statistics of a unit are.
+fn running_of(unit: u32) -> u32 {
+#if stepped
+    return min(group_of(unit), params.kept_steps - 1u) * params.channel_modulus + channel_of(unit);
+#else
+    return channel_of(unit);
+#endif
+}
+
+/// How many elements a part of this window has.
+fn part_size(unit: u32, part: u32) -> u32 {
+    let begin = part * params.part_length;
+    return min(params.part_length, max(length_of(unit), begin) - begin);
 }
 
 struct Cursor {
@@ -75,7 +147,7 @@ struct Cursor {
 fn cursor_at(unit: u32, element: u32) -> Cursor {
     let row = element / params.inner;
     let column = element % params.inner;
-    return Cursor(row * params.row_stride + unit * params.inner + column, column);
+    return Cursor(unit_address(unit) + row * params.row_stride + column, column);
 }
 
 /// One step on: a lane's next element, found without a division.

@@ -3,30 +3,63 @@
 use wgpu::BufferBinding;
 
 use super::Placement;
+use super::form::{Form, POISON};
 use crate::descriptor::Descriptor;
 use crate::error::{BindError, Error};
 use crate::gpu::Gpu;
 use crate::kernels::Kernels;
 use crate::operations::{
-    Backward, BackwardBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings, Inference,
+    Backward, BackwardBindings, Extras, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings, Inference,
     InferenceBindings, RunningBindings, UpdateRunning, UpdateRunningBindings,
 };
 use crate::plan::{Bound, Plan};
 use crate::recipe::Operation;
 
-/// A NaN that no kernel makes, for what must be overwritten.
-pub(super) const POISON: f32 = f32::from_bits(0x7fc0_dead);
-
-/// One buffer of a problem; not given where it has no contents.
+/// One tensor of a problem.
 pub(super) struct Tensor {
     pub(super) name: &'static str,
-    pub(super) contents: Vec<f32>,
+    pub(super) form: Form,
+    /// How many values it has.
+    pub(super) len: usize,
+    /// What is in memory before.
+    pub(super) words: Vec<u32>,
     pub(super) output: bool,
 }
 
 impl Tensor {
-    pub(super) fn input(name: &'static str, contents: &[f32]) -> Self {
-        Self { name, contents: contents.to_vec(), output: false }
+    pub(super) fn input(name: &'static str, form: Form, values: &[f32]) -> Self {
+        Self { output: false, words: at_least_one(form.words(values)), ..Self::output(name, form, values.len()) }
+    }
+
+    /// One that is made of whole words.
+    pub(super) fn of_words(name: &'static str, words: Vec<u32>) -> Self {
+        Self { name, form: Form::Numbers, len: words.len(), words, output: false }
+    }
+
+    /// With nothing but poison in it.
+    pub(super) fn output(name: &'static str, form: Form, len: usize) -> Self {
+        Self { name, words: at_least_one(form.empty(len)), form, len, output: true }
+    }
+}
+
+/// No buffer is empty.
+fn at_least_one(mut words: Vec<u32>) -> Vec<u32> {
+    words.resize(words.len().max(1), POISON);
+    words
+}
+
+/// What may be written over what.
+const IN_PLACE: [[&str; 2]; 2] = [["x", "y"], ["dy", "dx"]];
+
+/// Writes y over x and dx over dy: each pair becomes one tensor, with the contents of the one that is read and
+/// the name of the one that is written.
+pub(super) fn in_place(tensors: &mut Vec<Tensor>) {
+    for [read, written] in IN_PLACE {
+        let find = |name| tensors.iter().position(|tensor: &Tensor| tensor.name == name);
+        if let (Some(read), Some(written)) = (find(read), find(written)) {
+            tensors[written].words = std::mem::take(&mut tensors[read].words);
+            tensors.remove(read);
+        }
     }
 }
 
@@ -38,18 +71,19 @@ pub(super) struct Arena {
 
 impl Arena {
     pub(super) fn new(gpu: &Gpu, tensors: &[Tensor], placement: Placement) -> Result<Self, Error> {
-        let present = tensors.iter().filter(|tensor| !tensor.contents.is_empty());
+        let bytes = |tensor: &Tensor| 4 * tensor.words.len() as u64;
         let places = match placement {
-            Placement::Separate => present
-                .map(|tensor| Ok((tensor.name, gpu.upload(&tensor.contents)?, 0, 4 * tensor.contents.len() as u64)))
+            Placement::Separate | Placement::InPlace => tensors
+                .iter()
+                .map(|tensor| Ok((tensor.name, gpu.upload(&tensor.words)?, 0, bytes(tensor))))
                 .collect::<Result<_, Error>>()?,
             Placement::OneBuffer => {
                 let alignment = gpu.kernels.alignment() as usize / 4;
                 let mut all = vec![POISON; alignment];
                 let mut places = Vec::new();
-                for tensor in present {
-                    places.push((tensor.name, 4 * all.len() as u64, 4 * tensor.contents.len() as u64));
-                    all.extend(&tensor.contents);
+                for tensor in tensors {
+                    places.push((tensor.name, 4 * all.len() as u64, bytes(tensor)));
+                    all.extend(&tensor.words);
                     all.resize(all.len().next_multiple_of(alignment), POISON);
                 }
                 let buffer = gpu.upload(&all)?;
@@ -60,8 +94,22 @@ impl Arena {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<BufferBinding<'_>> {
-        let (_, buffer, offset, size) = self.places.iter().find(|(known, ..)| *known == name)?;
+        let find = |name: &str| self.places.iter().find(|(known, ..)| *known == name);
+        let over = || IN_PLACE.iter().find(|[read, _]| *read == name).and_then(|[_, written]| find(written));
+        let (_, buffer, offset, size) = find(name).or_else(over)?;
         Some(BufferBinding { buffer, offset: *offset, size: wgpu::BufferSize::new(*size) })
+    }
+
+    /// What comes with options, where it is there.
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            valid: self.get("valid"),
+            residual: self.get("residual"),
+            dresidual: self.get("dresidual"),
+            signs: self.get("signs"),
+            health: self.get("health"),
+            beta: self.get("beta"),
+        }
     }
 }
 
@@ -82,6 +130,10 @@ impl AnyPlan {
             Operation::Backward(wanted) => Self::Backward(kernels.backward(descriptor, wanted)?),
             Operation::FrozenBackward(wanted) => Self::Frozen(kernels.frozen_backward(descriptor, wanted)?),
             Operation::UpdateRunning => Self::UpdateRunning(kernels.update_running(descriptor)?),
+            step => {
+                let message = format!("problems are run by whole passes, and {step} is a step of one");
+                return Err(BindError::Refused { message }.into());
+            }
         })
     }
 
@@ -101,9 +153,10 @@ impl AnyPlan {
             || Ok::<_, BindError>(RunningBindings { mean: need("running_mean")?, variance: need("running_variance")? });
         let (gamma, beta, scratch) = (arena.get("gamma"), arena.get("beta"), arena.get("scratch"));
         let (dx, dgamma, dbeta) = (arena.get("dx"), arena.get("dgamma"), arena.get("dbeta"));
+        let extras = arena.extras();
         let bound = match self {
             Self::Inference(plan) => {
-                plan.bind(&InferenceBindings { x: need("x")?, y: need("y")?, gamma, beta, running: running()? })
+                plan.bind(&InferenceBindings { x: need("x")?, y: need("y")?, gamma, beta, running: running()?, extras })
             }
             Self::Forward(plan) => plan.bind(&ForwardBindings {
                 x: need("x")?,
@@ -114,6 +167,7 @@ impl AnyPlan {
                 counter: arena.get("counter"),
                 saved: need("saved")?,
                 scratch,
+                extras,
             }),
             Self::Backward(plan) => plan.bind(&BackwardBindings {
                 x: need("x")?,
@@ -124,6 +178,7 @@ impl AnyPlan {
                 dgamma,
                 dbeta,
                 scratch,
+                extras,
             }),
             Self::UpdateRunning(plan) => plan.bind(&UpdateRunningBindings {
                 saved: need("saved")?,
@@ -139,6 +194,7 @@ impl AnyPlan {
                 dgamma,
                 dbeta,
                 scratch,
+                extras,
             }),
         };
         Ok(bound?)

@@ -1,152 +1,358 @@
 //! How far a kernel's answer may be from the reference's, derived from the rounding of each step.
 
 use super::Problem;
-use crate::descriptor::Descriptor;
-use crate::reference;
+use crate::descriptor::{Activation, Descriptor, Float};
+use crate::reference::{self, Backward, Place, Statistics, Units};
 
 /// Half the distance from 1 to the next f32: the largest relative error of one rounding.
 pub(super) const U: f64 = 1.0 / (1 << 24) as f64;
 
-/// Absolute tolerances for a kernel that computes in f32 with a two-pass or merged variance. They follow
-/// from the rounding of each step; with u = 2⁻²⁴, m values a channel, A = mean |x|, r = 1/√(σ²+ε),
-/// z = max |x̂|:
-///
-/// - sums of m terms, added up in a tree of chunks: (8 + log₂m / 2)·u times the sum of the terms' sizes;
-/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ²;
-/// - r: r·(½·dσ²/(σ²+ε) + 8u), the 8u for an adapter's division and root;
-/// - y: |γ|·(dμ·r + z·dr/r + 4u·z) + 4u·(|γ|·z + |β|), and dx likewise from dy, dβ/m and x̂·dγ/m.
-///
 /// Values below the smallest normal f32 may be flushed to zero, so that much is allowed everywhere.
-#[derive(Clone, Debug)]
-pub struct Tolerance {
-    m: f64,
-    /// A of every channel.
-    size: Vec<f64>,
+const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+/// Absolute tolerances for a kernel that computes in f32 with a two-pass or merged variance. They follow
+/// from the rounding of each step. Of a unit (a channel, or a channel of one group or step) with m values that
+/// count among n, of mean |x| = A; with u = 2⁻²⁴, ρ = 1/√(σ²+ε), r and d of batch renormalization (else 1 and 0):
+///
+/// - sums of n terms, added up in a tree of chunks: (8 + log₂n / 2)·u times the sum of the terms' sizes;
+/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ²;
+/// - ρ: ρ·(½·dσ²/(σ²+ε) + 8u), the 8u for an adapter's division and root; r: r·(½·dσ²/(σ²+ε) + 16u);
+///   d: (dμ + u·(|μ| + |μ_r|))·ρ_r + 8u·|μ − μ_r|·ρ_r, as far as d is not clamped;
+/// - z = γ·(x̂·r + d) + β + residual: |γ|·(r·(dμ·ρ + X·dρ/ρ + 4u·X) + X·dr + dd)
+///   + 4u·(|γ|·(r·X + |d|) + |β| + |residual| + |z|), X the largest |x̂|;
+/// - y: what the [activation](Bent) makes of it;
+/// - dz = dy·activation′(z): likewise; then B = Σdz, A = Σdz·x̂ and dx = γ·r·ρ·(dz − B/m − x̂·A/m) with the
+///   tolerances of their terms and sums; x̂ found again from y is off by 4u·(|x̂| + |β/γ|);
+/// - what is stored in 16 bits: half a unit in the last place besides.
+pub struct Tolerance<'a> {
+    problem: &'a Problem,
+    units: Units,
+    places: Vec<Place>,
+    by: &'a Statistics,
+    /// Of μ.
+    mean: Vec<f64>,
+    /// Of σ².
+    variance: Vec<f64>,
+    /// Of ρ.
+    inverse_deviation: Vec<f64>,
+    /// Of r and d.
+    ratio: Vec<f64>,
+    offset: Vec<f64>,
 }
 
-/// The statistics that an operation normalises by.
-pub(super) struct Statistics {
-    pub(super) mean: Vec<f64>,
-    pub(super) inverse_deviation: Vec<f64>,
-}
+impl<'a> Tolerance<'a> {
+    /// Of a forward pass that finds the statistics itself.
+    pub(super) fn of_batch(problem: &'a Problem, by: &'a Statistics) -> Self {
+        let descriptor = &problem.descriptor;
+        let exact = Self::of_saved(problem, by);
+        let mut size = vec![0.0; by.mean.len()];
+        for (place, x) in exact.places.iter().zip(&problem.x) {
+            if problem.valid.get(place.position).copied().unwrap_or(true) {
+                size[place.unit] += f64::from(x.abs()) / by.count[place.unit];
+            }
+        }
+        let unit = |i: usize| {
+            let m = by.count[i].max(1.0);
+            let (variance, inverse) = (by.variance[i], by.inverse_deviation[i]);
+            let dmean = (4.0 + m.log2() / 2.0) * U * size[i] + SMALLEST;
+            let dvariance = 16.0 * U * variance + 4.0 * U * size[i] * variance.sqrt() + 4.0 * dmean * dmean + SMALLEST;
+            let of_root = 0.5 * dvariance / (variance + f64::from(descriptor.epsilon));
+            (dmean, dvariance, inverse * (of_root + 8.0 * U), by.ratio[i] * (of_root + 16.0 * U))
+        };
+        let units: Vec<_> = (0..by.mean.len()).map(unit).collect();
+        let mut tolerance = Self {
+            mean: units.iter().map(|unit| unit.0).collect(),
+            variance: units.iter().map(|unit| unit.1).collect(),
+            inverse_deviation: units.iter().map(|unit| unit.2).collect(),
+            ..exact
+        };
+        if descriptor.renorm.is_some() {
+            let running = reference::running_statistics(descriptor, &problem.tensors(), &tolerance.units);
+            let offset = |i: usize| {
+                let (mean, before, by_running) = (by.mean[i], running.mean[i], running.inverse_deviation[i]);
+                let of_mean = tolerance.mean[i] + U * (mean.abs() + before.abs());
+                by_running * (of_mean + 8.0 * U * (mean - before).abs())
+            };
+            tolerance.offset = (0..by.mean.len()).map(offset).collect();
+            tolerance.ratio = units.iter().map(|unit| unit.3).collect();
+        }
+        tolerance
+    }
 
-impl Statistics {
-    pub(super) fn running(problem: &Problem) -> Self {
-        let epsilon = f64::from(problem.descriptor.epsilon);
-        let inverse = |variance: &f32| 1.0 / (f64::from(*variance) + epsilon).sqrt();
+    /// Of a pass that is given the statistics exactly.
+    pub(super) fn of_saved(problem: &'a Problem, by: &'a Statistics) -> Self {
+        Self::exact(problem, by, Units::of_training(&problem.descriptor))
+    }
+
+    /// Of a pass by the running statistics.
+    pub(super) fn of_running(problem: &'a Problem, by: &'a Statistics) -> Self {
+        let exact = Self::exact(problem, by, Units::of_inference(&problem.descriptor));
+        Self { inverse_deviation: by.inverse_deviation.iter().map(|inverse| 8.0 * U * inverse).collect(), ..exact }
+    }
+
+    fn exact(problem: &'a Problem, by: &'a Statistics, units: Units) -> Self {
+        let none = || vec![0.0; by.mean.len()];
         Self {
-            mean: problem.running_mean.iter().map(|mean| f64::from(*mean)).collect(),
-            inverse_deviation: problem.running_variance.iter().map(inverse).collect(),
+            problem,
+            places: units.places().collect(),
+            units,
+            by,
+            mean: none(),
+            variance: none(),
+            inverse_deviation: none(),
+            ratio: none(),
+            offset: none(),
         }
     }
 
-    pub(super) fn saved(problem: &Problem) -> Self {
-        let saved: Vec<f64> = problem.saved.iter().map(|value| f64::from(*value)).collect();
-        let channels = problem.descriptor.channels();
-        Self { mean: saved[..channels].to_vec(), inverse_deviation: saved[channels..2 * channels].to_vec() }
+    fn gamma(&self, channel: usize) -> f64 {
+        self.problem.tensors().gamma.map_or(1.0, |gamma| f64::from(gamma[channel]))
     }
-}
 
-impl Tolerance {
-    pub(super) const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+    fn beta(&self, channel: usize) -> f64 {
+        self.problem.tensors().beta.map_or(0.0, |beta| f64::from(beta[channel]))
+    }
 
-    pub(super) fn of(problem: &Problem) -> Self {
-        let m = problem.descriptor.values_per_channel() as f64;
-        let mut size = vec![0.0; problem.descriptor.channels()];
-        for (c, x) in reference::channels_of(&problem.descriptor).zip(&problem.x) {
-            size[c] += f64::from(x.abs()) / m;
+    /// Of the planes that a forward pass saves.
+    pub(super) fn saved(&self) -> Vec<f64> {
+        let count = self.by.count.iter().map(|count| U * count).collect();
+        let planes = [self.mean.clone(), self.inverse_deviation.clone(), self.variance.clone(), count];
+        let renorm = [self.ratio.clone(), self.offset.clone()];
+        let planes = planes.into_iter().chain(renorm.into_iter().filter(|_| self.problem.descriptor.renorm.is_some()));
+        planes.flatten().collect()
+    }
+
+    /// Of z, before the activation, where x̂ is what is given.
+    pub(super) fn z(&self, normalized: &[f64], z: &[f64]) -> Vec<f64> {
+        let Self { by, .. } = self;
+        let mut largest = vec![0.0_f64; by.mean.len()];
+        for (place, x) in self.places.iter().zip(normalized) {
+            largest[place.unit] = largest[place.unit].max(x.abs());
         }
-        Self { m, size }
+        let each = self.places.iter().zip(z).enumerate();
+        each.map(|(i, (place, z))| {
+            let unit = place.unit;
+            let (x, r, d, inverse) = (largest[unit], by.ratio[unit], by.offset[unit].abs(), by.inverse_deviation[unit]);
+            let (gamma, beta) = (self.gamma(place.channel).abs(), self.beta(place.channel).abs());
+            let residual = self.problem.tensors().residual.get(i).map_or(0.0, |residual| f64::from(residual.abs()));
+            let of_x = self.mean[unit] * inverse + x * self.inverse_deviation[unit] / inverse + 4.0 * U * x;
+            let of_statistics = gamma * (r * of_x + x * self.ratio[unit] + self.offset[unit]);
+            of_statistics + 4.0 * U * (gamma * (r * x + d) + beta + residual + z.abs()) + SMALLEST
+        })
+        .collect()
     }
 
-    pub(super) fn growth(&self) -> f64 {
-        self.m.log2() / 2.0
+    /// Of y, where z may be off by `dz`.
+    pub(super) fn y(&self, z: &[f64], y: &[f64], dz: &[f64]) -> Vec<f64> {
+        let Descriptor { epilogue, types, .. } = &self.problem.descriptor;
+        let bent = Bent(epilogue.activation);
+        let each = z.iter().zip(y).zip(dz);
+        each.map(|((z, y), dz)| stored(types.x, *y, bent.steepest() * dz + bent.rounding(*z, *y) + SMALLEST)).collect()
     }
 
-    pub(super) fn mean(&self) -> Vec<f64> {
-        self.size.iter().map(|size| (4.0 + self.growth()) * U * size + Self::SMALLEST).collect()
+    /// Of the running statistics after; `after` are the reference's.
+    pub(super) fn running(&self, batches: u32, after: [&[f64]; 2]) -> [Vec<f64>; 2] {
+        let Problem { descriptor, running_mean, running_variance, .. } = self.problem;
+        let momentum = descriptor.running.unwrap_or_default().momentum;
+        let float = descriptor.types.running;
+        let one = |before: &[f32], after: &[f64], batch: &[f64], d: &[f64]| {
+            // Through all groups no statistic is larger than the largest before, after or of a group (m/(m−1) is
+            // at most 2).
+            let mut size: Vec<f64> = before.iter().zip(after).map(|(b, a)| f64::from(b.abs()).max(a.abs())).collect();
+            let mut off = vec![0.0; size.len()];
+            for (moves, group) in
+                [false, true].into_iter().flat_map(|moves| (0..self.units.groups).map(move |g| (moves, g)))
+            {
+                for channel in 0..self.units.channels {
+                    let (unit, to) = (self.units.unit(channel, group), self.units.running(channel, group));
+                    if self.units.stepped && group >= descriptor.running_sets() {
+                        continue;
+                    }
+                    if !moves {
+                        size[to] = size[to].max(2.0 * batch[unit].abs());
+                        continue;
+                    }
+                    let number = batches + 1 + if self.units.stepped { 0 } else { group as u32 };
+                    let weight = f64::from(momentum.weight_of_new(number));
+                    off[to] = (1.0 - weight) * off[to] + weight * 2.0 * d[unit] + 4.0 * U * size[to];
+                    off[to] = stored(float, size[to], off[to]);
+                }
+            }
+            off.iter().map(|off| off + SMALLEST).collect()
+        };
+        [
+            one(running_mean, after[0], &self.by.mean, &self.mean),
+            one(running_variance, after[1], &self.by.variance, &self.variance),
+        ]
     }
 
-    pub(super) fn variance(&self, batch: &reference::Forward, dmean: &[f64]) -> Vec<f64> {
-        let each = batch.variance.iter().zip(&self.size).zip(dmean);
-        each.map(|((v, size), dmean)| 16.0 * U * v + 4.0 * U * size * v.sqrt() + 4.0 * dmean * dmean + Self::SMALLEST)
-            .collect()
-    }
-
-    pub(super) fn inverse_deviation(
-        &self,
-        descriptor: &Descriptor,
-        batch: &reference::Forward,
-        dvariance: &[f64],
-    ) -> Vec<f64> {
-        let epsilon = f64::from(descriptor.epsilon);
-        let each = batch.variance.iter().zip(&batch.inverse_deviation).zip(dvariance);
-        each.map(|((v, r), dv)| r * (0.5 * dv / (v + epsilon) + 8.0 * U)).collect()
-    }
-
-    /// Of 1/√(σ²+ε) where σ² is given.
-    pub(super) fn root(&self, statistics: &Statistics) -> Vec<f64> {
-        statistics.inverse_deviation.iter().map(|r| 8.0 * U * r).collect()
-    }
-
-    pub(super) fn y(
-        &self,
-        problem: &Problem,
-        statistics: &Statistics,
-        y: &[f64],
-        dmean: &[f64],
-        dinverse: &[f64],
-    ) -> Vec<f64> {
-        let Statistics { mean, inverse_deviation } = statistics;
-        let mut z = vec![0.0_f64; mean.len()];
-        let mut largest = vec![0.0_f64; mean.len()];
-        for ((c, x), y) in reference::channels_of(&problem.descriptor).zip(&problem.x).zip(y) {
-            z[c] = z[c].max(((f64::from(*x) - mean[c]) * inverse_deviation[c]).abs());
-            largest[c] = largest[c].max(y.abs());
-        }
-        let gamma = |c: usize| problem.gamma().map_or(1.0, |gamma| f64::from(gamma[c].abs()));
-        (0..mean.len())
-            .map(|c| {
-                let r = inverse_deviation[c];
-                let of_statistics = gamma(c) * (dmean[c] * r + z[c] * dinverse[c] / r + 4.0 * U * z[c]);
-                let beta = problem.beta().map_or(0.0, |beta| f64::from(beta[c].abs()));
-                of_statistics + 4.0 * U * (gamma(c) * z[c] + beta + largest[c]) + Self::SMALLEST
-            })
-            .collect()
-    }
-
+    /// Of dx, dγ, dβ and the residual's gradient, where z may be off by `dz`; `moves` says whether the
+    /// statistics are the batch's, rather than constants.
     pub(super) fn gradients(
         &self,
-        problem: &Problem,
-        statistics: &Statistics,
-        gradients: &reference::Backward,
-        frozen: bool,
-    ) -> [Vec<f64>; 3] {
-        let Statistics { mean, inverse_deviation } = statistics;
-        let channels = mean.len();
-        let (mut sum, mut sum_x, mut largest, mut z) =
-            (vec![0.0; channels], vec![0.0; channels], vec![0.0_f64; channels], vec![0.0_f64; channels]);
-        for ((c, x), dy) in reference::channels_of(&problem.descriptor).zip(&problem.x).zip(&problem.dy) {
-            let (dy, normalized) = (f64::from(dy.abs()), ((f64::from(*x) - mean[c]) * inverse_deviation[c]).abs());
-            sum[c] += dy;
-            sum_x[c] += dy * normalized;
-            largest[c] = largest[c].max(dy);
-            z[c] = z[c].max(normalized);
+        normalized: &[f64],
+        z: &[f64],
+        dz: &[f64],
+        gradients: &Backward,
+        moves: bool,
+    ) -> [Vec<f64>; 4] {
+        let Self { problem, by, units, places, .. } = self;
+        let Descriptor { epilogue, types, from_y, .. } = &problem.descriptor;
+        let bent = Bent(epilogue.activation);
+        let none = || vec![0.0; units.len()];
+        // Sums, the sums of their terms' sizes, and of how far those may be off.
+        let (mut n, mut a, mut b, mut size_a, mut size_b, mut off_a, mut off_b) =
+            (none(), none(), none(), none(), none(), none(), none());
+        let mut off = Vec::with_capacity(places.len());
+        let mut off_x = Vec::with_capacity(places.len());
+        for (i, place) in places.iter().enumerate() {
+            let (unit, pulled, x) = (place.unit, gradients.dresidual[i], normalized[i]);
+            let of_slope = bent.slope_error(z[i], dz[i]) * f64::from(problem.dy[i].abs());
+            let d = of_slope + if epilogue.activation == Activation::Identity { 0.0 } else { 2.0 * U * pulled.abs() };
+            let again = if *from_y {
+                4.0 * U * (x.abs() + (self.beta(place.channel) / self.gamma(place.channel)).abs())
+            } else {
+                0.0
+            };
+            let again = if again.is_finite() { again } else { 0.0 };
+            n[unit] += 1.0;
+            b[unit] += pulled;
+            size_b[unit] += pulled.abs();
+            off_b[unit] += d;
+            if pulled != 0.0 || d != 0.0 {
+                a[unit] += pulled * x;
+                size_a[unit] += (pulled * x).abs();
+                off_a[unit] += d * x.abs() + pulled.abs() * again;
+            }
+            off.push(d);
+            off_x.push(again);
         }
-        let of_sum = (8.0 + self.growth()) * U;
-        let dbeta: Vec<f64> = sum.iter().map(|sum| of_sum * sum + Self::SMALLEST).collect();
-        // x − μ, its product with dy and the adapter's 1/√ round besides.
-        let dgamma: Vec<f64> = sum_x.iter().map(|sum| (of_sum + 8.0 * U) * sum + Self::SMALLEST).collect();
-        let dx = (0..channels)
-            .map(|c| {
-                let gamma = problem.gamma().map_or(1.0, |gamma| f64::from(gamma[c].abs()));
-                let slope = gamma * inverse_deviation[c];
-                let (beta, by_x) = (gradients.dbeta[c].abs() / self.m, z[c] * gradients.dgamma[c].abs() / self.m);
-                let of_sums = if frozen { 0.0 } else { (dbeta[c] + z[c] * dgamma[c]) / self.m };
-                let terms = if frozen { largest[c] } else { largest[c] + beta + by_x };
-                slope * (of_sums + 12.0 * U * terms) + Self::SMALLEST
-            })
-            .collect();
-        [dx, dgamma, dbeta]
+        for unit in 0..units.len() {
+            let of_sum = (8.0 + f64::log2(n[unit].max(1.0)) / 2.0) * U;
+            off_b[unit] += of_sum * size_b[unit] + SMALLEST;
+            // x − μ, its product with dz and the adapter's 1/√ round besides.
+            off_a[unit] += (of_sum + 8.0 * U) * size_a[unit] + SMALLEST;
+        }
+        let (mut dgamma, mut dbeta) = (vec![0.0; units.channels], vec![0.0; units.channels]);
+        let groups = units.groups as f64;
+        for group in 0..units.groups {
+            for channel in 0..units.channels {
+                let unit = units.unit(channel, group);
+                let (r, d) = (by.ratio[unit], by.offset[unit].abs());
+                dbeta[channel] += off_b[unit] + (groups - 1.0) * U * b[unit].abs();
+                dgamma[channel] += r * off_a[unit] + d * off_b[unit];
+                dgamma[channel] += (groups + 3.0) * U * (r * a[unit].abs() + d * b[unit].abs());
+            }
+        }
+        let of_parameters = |off: Vec<f64>, values: &[f64]| -> Vec<f64> {
+            off.into_iter().zip(values).map(|(off, value)| stored(types.parameters, *value, off)).collect()
+        };
+        let valid = |place: &Place| moves && problem.valid.get(place.position).copied().unwrap_or(true);
+        let dx = places.iter().enumerate().map(|(i, place)| {
+            let (unit, x, m) = (place.unit, normalized[i].abs(), by.count[place.unit]);
+            let scale = self.gamma(place.channel).abs() * by.ratio[unit] * by.inverse_deviation[unit];
+            let terms = |b: f64, a: f64| if valid(place) { (b + x * a) / m } else { 0.0 };
+            let of_x = if valid(place) { off_x[i] * a[unit].abs() / m } else { 0.0 };
+            let sizes = gradients.dresidual[i].abs() + terms(b[unit].abs(), a[unit].abs());
+            let off = off[i] + terms(off_b[unit], off_a[unit]) + of_x + 12.0 * U * sizes;
+            stored(types.x, gradients.dx[i], scale * off + SMALLEST)
+        });
+        let dx = dx.collect();
+        let pulled = off.iter().zip(&gradients.dresidual).map(|(off, dz)| stored(types.x, *dz, off + SMALLEST));
+        let dresidual = pulled.collect();
+        [dx, of_parameters(dgamma, &gradients.dgamma), of_parameters(dbeta, &gradients.dbeta), dresidual]
     }
+}
+
+/// The tolerance of a value that may be off by so much before it is stored.
+fn stored(float: Float, value: f64, off: f64) -> f64 {
+    off + float.rounding(value.abs() + off)
+}
+
+/// What an activation makes of errors, and its own. An adapter's exp(t) is off by (3 + 2·|t|) units in the last
+/// place, as WGSL has it, and tanh no more than what is made of two of those.
+#[derive(Clone, Copy)]
+pub(super) struct Bent(pub(super) Activation);
+
+impl Bent {
+    /// The largest slope.
+    fn steepest(self) -> f64 {
+        match self.0 {
+            Activation::LeakyRelu(slope) => f64::from(slope.abs()).max(1.0),
+            Activation::Silu => 1.1,
+            Activation::Gelu => 1.13,
+            Activation::Sigmoid => 0.25,
+            Activation::Identity | Activation::Relu | Activation::Tanh | Activation::Clamp(..) => 1.0,
+        }
+    }
+
+    /// Of y, z being exact.
+    fn rounding(self, z: f64, y: f64) -> f64 {
+        match self.0 {
+            Activation::Identity | Activation::Relu | Activation::Clamp(..) => 0.0,
+            Activation::LeakyRelu(_) => 2.0 * U * y.abs(),
+            Activation::Sigmoid => sigmoid_error(z),
+            Activation::Silu => z.abs() * sigmoid_error(z) + 2.0 * U * y.abs(),
+            Activation::Gelu => z.abs() * normal_error(z) + 2.0 * U * y.abs(),
+            Activation::Tanh => tanh_error(z),
+        }
+    }
+
+    /// Of the slope at a z that may be off by `dz`: by the largest curvature, or where z may be on either side of
+    /// a bend by all that the slope changes there; and what the adapter adds.
+    fn slope_error(self, z: f64, dz: f64) -> f64 {
+        let at_bend = |change: f64| if self.is_unsure(z, dz) { change } else { 0.0 };
+        match self.0 {
+            Activation::Identity => 0.0,
+            Activation::Relu | Activation::Clamp(..) => at_bend(1.0),
+            Activation::LeakyRelu(slope) => at_bend((1.0 - f64::from(slope)).abs()),
+            Activation::Sigmoid => 0.1 * dz + sigmoid_error(z) + 4.0 * U * sigmoid(z),
+            Activation::Silu => 0.5 * dz + (1.0 + z.abs()) * (2.0 * sigmoid_error(z) + 4.0 * U * sigmoid(z)),
+            Activation::Gelu => {
+                let density = 0.4 * (-z * z / 2.0).exp();
+                0.8 * dz + normal_error(z) + z.abs() * density * (16.0 + 4.0 * z * z) * U + 4.0 * U
+            }
+            Activation::Tanh => 0.77 * dz + 2.0 * tanh_error(z) + 4.0 * U,
+        }
+    }
+
+    /// Whether a z that may be off by `dz` may be on either side of a bend.
+    pub(super) fn is_unsure(self, z: f64, dz: f64) -> bool {
+        let near = |bend: f32| (z - f64::from(bend)).abs() <= dz;
+        match self.0 {
+            Activation::Relu | Activation::LeakyRelu(_) => near(0.0),
+            Activation::Clamp(low, high) => near(low) || near(high),
+            _ => false,
+        }
+    }
+
+    /// Whether z is where the slope is 1, of those that have a bend.
+    pub(super) fn side(self, z: f64) -> bool {
+        match self.0 {
+            Activation::Clamp(low, high) => (f64::from(low)..=f64::from(high)).contains(&z),
+            _ => z > 0.0,
+        }
+    }
+}
+
+fn sigmoid(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+/// Of 1/(1 + exp(−z)).
+fn sigmoid_error(z: f64) -> f64 {
+    sigmoid(z) * (sigmoid(-z) * (6.0 + 4.0 * z.abs()) + 8.0) * U
+}
+
+/// Of (eᶻ − e⁻ᶻ)/(eᶻ + e⁻ᶻ).
+fn tanh_error(z: f64) -> f64 {
+    let y = z.tanh();
+    ((1.0 - y * y) * (6.0 + 4.0 * z.abs()) + 8.0 * y.abs()) * U
+}
+
+/// Of Φ(z): its smaller half is ½t·exp(p(t) − z²/2), with a polynomial that is off by 1.2e-7 and an exponent that
+/// rounds; |p| is below 1.3.
+fn normal_error(z: f64) -> f64 {
+    let tail = (-z * z / 2.0).exp() / (1.0 + z.abs());
+    tail * (40.0 + 4.0 * z * z) * U + 2.0 * U
 }

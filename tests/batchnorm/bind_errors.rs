@@ -3,7 +3,7 @@
 use wgpu_batchnorm::recipe::Regime;
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 use wgpu_batchnorm::{
-    Backward, BackwardBindings, BindError, Choice, Descriptor, Forward, ForwardBindings, Gradients, Inference,
+    Backward, BackwardBindings, BindError, Choice, Descriptor, Extras, Forward, ForwardBindings, Gradients, Inference,
     InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
 };
 
@@ -32,7 +32,7 @@ struct Buffers([Buffer; 9]);
 
 impl Buffers {
     fn new(noop: &Noop) -> Self {
-        Self([X, X, C, C, C, C, 4, 3 * C, 4096].map(|bytes| noop.buffer(bytes)))
+        Self([X, X, C, C, C, C, 4, 4 * C, 4096].map(|bytes| noop.buffer(bytes)))
     }
 
     fn bindings(&self) -> ForwardBindings<'_> {
@@ -47,6 +47,7 @@ impl Buffers {
             counter: Some(counter),
             saved,
             scratch: Some(scratch),
+            extras: Extras::default(),
         }
     }
 }
@@ -106,7 +107,8 @@ fn unused() {
     let sums = Gradients { dx: false, dgamma: true, dbeta: false };
     let backward: Backward = noop.kernels.backward(&images(), sums).unwrap();
     let ForwardBindings { x, y, gamma, beta, saved, scratch, .. } = all;
-    let bindings = BackwardBindings { x: x.clone(), dy: x, gamma, saved, dx: None, dgamma: beta, dbeta: None, scratch };
+    let (dx, dgamma, dbeta, extras) = (None, beta, None, Extras::default());
+    let bindings = BackwardBindings { x: x.clone(), dy: x, gamma, saved, dx, dgamma, dbeta, scratch, extras };
     backward.bind(&bindings).unwrap();
     let error = backward.bind(&BackwardBindings { dx: Some(y), ..bindings }).unwrap_err();
     assert_eq!(error, BindError::Unused { argument: "dx" });
@@ -122,7 +124,7 @@ fn size() {
     // A buffer too small, a size too small, a size too large: all of them not x.
     let error = bind_error(
         |to, all, _| to.x = all.0[2].as_entire_buffer_binding(),
-        &["x is 16 bytes", "[2, 4, 3]", "f32", "needs at least 96"],
+        &["x is 16 bytes", "[2, 4, 3]", "F32", "needs at least 96"],
     );
     assert!(matches!(error, BindError::Size { argument: "x", has: C, needs: X, .. }));
     bind_error(
@@ -130,7 +132,7 @@ fn size() {
         &["y is 92 bytes", "exactly 96"],
     );
     bind_error(|to, all, _| to.y = sized(all.0[8].as_entire_buffer_binding(), 0, X + 4), &["y is 100 bytes", "96"]);
-    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "at least 48"]);
+    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "at least 64"]);
     bind_error(|to, all, _| to.gamma = Some(all.0[6].as_entire_buffer_binding()), &["gamma is 4 bytes", "at least 16"]);
 }
 
@@ -169,14 +171,23 @@ fn usage() {
 
 #[test]
 fn overlap() {
-    let error = bind_error(|to, all, _| to.y = all.0[0].as_entire_buffer_binding(), &["x and y", "overlap", "written"]);
-    assert_eq!(error, BindError::Overlap { first: "x", second: "y" });
-    bind_error(|to, all, _| to.saved = sized(all.0[8].as_entire_buffer_binding(), 0, 3 * C), &["saved and scratch"]);
+    // y may be x, but no part of it.
+    let error = bind_error(
+        |to, all, _| {
+            to.x = sized(all.0[8].as_entire_buffer_binding(), 256, X);
+            to.y = sized(all.0[8].as_entire_buffer_binding(), 256, X);
+            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 4 * C);
+            to.scratch = Some(sized(all.0[8].as_entire_buffer_binding(), 1024, 1024));
+        },
+        &["x and saved", "overlap", "written"],
+    );
+    assert_eq!(error, BindError::Overlap { first: "x", second: "saved" });
+    bind_error(|to, all, _| to.saved = sized(all.0[8].as_entire_buffer_binding(), 0, 4 * C), &["saved and scratch"]);
     bind_error(
         |to, all, _| {
             to.gamma = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
             to.beta = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
-            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 3 * C);
+            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 4 * C);
             to.scratch = Some(sized(all.0[8].as_entire_buffer_binding(), 1024, 1024));
         },
         &["gamma and saved"],
@@ -200,7 +211,7 @@ fn unused_scratch_may_lie_anywhere() {
     assert_eq!(plan.scratch_bytes(), 0);
     let [x, y, c] = [X, 4096, 2 * C].map(|bytes| noop.buffer(bytes));
     let c = c.as_entire_buffer_binding();
-    let saved = noop.buffer(3 * C);
+    let saved = noop.buffer(4 * C);
     let bound = plan.bind(&ForwardBindings {
         x: x.as_entire_buffer_binding(),
         y: y.as_entire_buffer_binding(),
@@ -210,6 +221,7 @@ fn unused_scratch_may_lie_anywhere() {
         counter: None,
         saved: saved.as_entire_buffer_binding(),
         scratch: Some(BufferBinding { buffer: &y, offset: 17, size: None }),
+        extras: Extras::default(),
     });
     noop.run(|pass| bound.unwrap().record(pass));
     noop.assert_silent();
@@ -229,6 +241,7 @@ fn refused() {
         gamma: Some(c.clone()),
         beta: Some(c.clone()),
         running: RunningBindings { mean: c.clone(), variance: c },
+        extras: Extras::default(),
     });
     let error = error.unwrap_err();
     assert!(matches!(error, BindError::Refused { .. }), "{error:?}");
@@ -249,6 +262,7 @@ fn reading_twice_is_no_overlap() {
         gamma: Some(c.clone()),
         beta: Some(c.clone()),
         running: RunningBindings { mean: c.clone(), variance: c },
+        extras: Extras::default(),
     });
     noop.run(|pass| bound.unwrap().record(pass));
     noop.assert_silent();
@@ -275,6 +289,7 @@ fn on_real_devices_too() {
             gamma: None,
             beta: None,
             running: RunningBindings { mean: small.clone(), variance: small },
+            extras: Extras::default(),
         });
         assert!(matches!(error.unwrap_err(), BindError::Size { argument: "x", has: 4, needs: X, .. }));
     });

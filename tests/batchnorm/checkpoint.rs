@@ -44,8 +44,8 @@ fn some_state(channels: usize) -> State {
 /// γ and the statistics of the layer that PyTorch saved in f32.
 fn pytorch_problem(layer: &BatchNorm, state: &State) -> Problem {
     let problem = Problem::random(layer.descriptor(&[4, 5, 3]), 0.0, 1.0, 1);
-    let State { gamma, beta, running_mean, running_variance, .. } = state.clone();
-    Problem { x: pytorch("x"), gamma, beta, running_mean, running_variance, ..problem }.with_saved()
+    let State { gamma, beta, running_mean, running_variance, batches } = state.clone();
+    Problem { x: pytorch("x"), gamma, beta, running_mean, running_variance, batches, ..problem }.with_saved()
 }
 
 /// Inference and a training step after loading PyTorch's file: PyTorch's answers and the GPU's are both
@@ -87,6 +87,7 @@ fn a_checkpoint_of_pytorch_gives_pytorchs_numbers() {
                 ("saved", saved),
                 ("running_mean", after.running_mean.clone()),
                 ("running_variance", after.running_variance.clone()),
+                ("counter", vec![f32::from_bits(after.batches)]),
             ]);
             judge(&who, &problem, Operation::Forward, &answer);
             assert_eq!(after.batches, 4, "{who}");

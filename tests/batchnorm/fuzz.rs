@@ -6,7 +6,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 use wgpu_batchnorm::{
-    BackwardBindings, BindError, Bound, Choice, Descriptor, ForwardBindings, FrozenBackwardBindings, Gradients,
+    BackwardBindings, BindError, Bound, Choice, Descriptor, Extras, ForwardBindings, FrozenBackwardBindings, Gradients,
     InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
 };
 
@@ -100,7 +100,7 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
     let c = 4 * descriptor.channels() as u64;
     let kernels = device.kernels().choosing(choice);
     let noop = &device.noop;
-    let own = (0..given.len()).map(|_| noop.buffer(64 + x.max(2 * c).max(8_192))).collect();
+    let own = (0..given.len()).map(|_| noop.buffer(64 + x.max(4 * c).max(8_192))).collect();
     let lender = Lender { device, own, given };
     // Fields that are no option get the right bytes where the test would give nothing.
     let must = |field: usize, bytes| {
@@ -116,7 +116,8 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
         Kind::Inference => {
             let plan = kernels.inference(descriptor).map_err(Refused::Plan)?;
             let (gamma, beta) = (lender.lend(2, c), lender.lend(3, c));
-            plan.bind(&InferenceBindings { x: must(0, x), y: must(1, x), gamma, beta, running: running() })
+            let (running, extras) = (running(), Extras::default());
+            plan.bind(&InferenceBindings { x: must(0, x), y: must(1, x), gamma, beta, running, extras })
         }
         Kind::Forward => {
             let plan = kernels.forward(descriptor).map_err(Refused::Plan)?;
@@ -127,8 +128,9 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
                 beta: lender.lend(3, c),
                 running: Some(running()),
                 counter: None,
-                saved: must(6, 3 * c),
+                saved: must(6, 4 * c),
                 scratch: lender.lend(7, plan.scratch_bytes()),
+                extras: Extras::default(),
             })
         }
         Kind::Backward(gradients) => {
@@ -138,11 +140,12 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
                 x: must(0, x),
                 dy: must(1, x),
                 gamma: lender.lend(2, c),
-                saved: must(6, 3 * c),
+                saved: must(6, 4 * c),
                 dx,
                 dgamma,
                 dbeta,
                 scratch: lender.lend(7, plan.scratch_bytes()),
+                extras: Extras::default(),
             })
         }
         Kind::Frozen(gradients) => {
@@ -157,6 +160,7 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
                 dgamma,
                 dbeta,
                 scratch: lender.lend(7, plan.scratch_bytes()),
+                extras: Extras::default(),
             })
         }
     }

@@ -58,6 +58,7 @@ fn trains_and_evaluates() {
                     beta: problems[0].beta.clone(),
                     running_mean: before.0,
                     running_variance: before.1,
+                    batches: step - 1,
                     ..problem.clone()
                 };
                 train(gpu, &layer, &shape, &problem);
@@ -82,6 +83,7 @@ fn train(gpu: &Gpu, layer: &BatchNorm, shape: &[usize], problem: &Problem) {
         ("saved", saved.clone()),
         ("running_mean", read(gpu, &layer.running_mean)),
         ("running_variance", read(gpu, &layer.running_variance)),
+        ("counter", read(gpu, &layer.batches)),
     ]);
     judge(&gpu.name(), problem, Operation::Forward, &answer);
     gpu.run(|pass| training.backward.record(pass));
@@ -157,8 +159,8 @@ fn the_cumulative_average_is_the_average() {
             let [y, dy, dx] = others.each_ref().map(Buffer::as_entire_buffer_binding);
             let step = layer.training(&[6, 5, 3], x.as_entire_buffer_binding(), y, dy, dx).unwrap();
             gpu.run(|pass| step.forward.record(pass));
-            let batch = wgpu_batchnorm::reference::forward(&problem.descriptor, &problem.x, None, None);
-            average.iter_mut().zip(&batch.mean).for_each(|(sum, mean)| *sum += mean / 4.0);
+            let batch = wgpu_batchnorm::reference::forward(&problem.descriptor, &problem.tensors());
+            average.iter_mut().zip(&batch.statistics.mean).for_each(|(sum, mean)| *sum += mean / 4.0);
         }
         let running_mean: Vec<f32> = read(gpu, &layer.running_mean);
         for (got, expected) in running_mean.iter().zip(&average) {

@@ -19,7 +19,7 @@ const SHAPES: [(&[usize], Layout); 7] = [
 ];
 
 /// A second device of every adapter, with these limits, as far as the adapter has them.
-fn with_limits(limits: &Limits) -> Vec<Gpu> {
+pub fn with_limits(limits: &Limits) -> Vec<Gpu> {
     let open = async {
         let mut opened = Vec::new();
         for adapter in Gpu::adapters().await {

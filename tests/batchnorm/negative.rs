@@ -1,12 +1,12 @@
 //! The harness must be able to fail: the judge of all other tests sees what is wrong.
 
 use wgpu_batchnorm::recipe::Operation;
-use wgpu_batchnorm::shader::{Permutation, Tile};
 use wgpu_batchnorm::verify::{Answer, Placement, Problem};
 use wgpu_batchnorm::{Descriptor, Gradients, Layout};
 
 use crate::adapters::gpus;
 use crate::check::{OPERATIONS, failures, problem};
+use crate::every::every;
 use crate::permutations::validate;
 
 fn good() -> Problem {
@@ -84,10 +84,12 @@ fn the_answer_to_another_question_is_seen() {
 /// invocations reach.
 #[test]
 fn a_broken_kernel_is_seen() {
-    for permutation in Permutation::all(Tile { columns: 1, lanes: 8 }) {
+    for permutation in every().single.iter().filter(|permutation| !permutation.kernel.is_small()).step_by(10) {
         let text = permutation.wgsl();
         assert!(validate(&text).is_ok());
-        for (from, to) in [("let workgroup = ", "let elsewhere = "), ("fn main(", "fn main(("), (": u32,", ": f32,")] {
+        for (from, to) in
+            [("let workgroup = ", "let elsewhere = "), ("fn main(", "fn main(("), ("tiles: u32,", "tiles: f32,")]
+        {
             let broken = text.replacen(from, to, 1);
             assert_ne!(broken, text);
             assert!(validate(&broken).is_err(), "{permutation:?} with {to:?}");

@@ -1,6 +1,9 @@
 //! Every shader permutation through naga: parsed, validated with nothing but what WebGPU promises, and
 //! written for every backend.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use naga::back::{glsl, hlsl, msl, spv};
@@ -9,6 +12,7 @@ use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 use wgpu_batchnorm::shader::{Access, Flag, Permutation, Tile};
 
 use crate::adapters::say;
+use crate::every::checked;
 
 /// The workgroup shapes that recipes ask for under the default limits, by the built-in tunings: 256
 /// invocations at the most, powers of two both ways. `recipes::stay_within_what_is_validated` proves it.
@@ -19,8 +23,8 @@ pub fn tiles() -> impl Iterator<Item = Tile> {
     })
 }
 
-/// A tile changes two constants of a text and nothing else, so every permutation is written in these few
-/// (one lane, one column, both; what CPUs and what GPUs get), and the fullest ones in all tiles.
+/// A tile changes two constants of a text and nothing else, so permutations take turns at these few (one lane,
+/// one column, both; what CPUs and what GPUs get), and the fullest ones come in all tiles.
 const TILES: [Tile; 4] = [
     Tile { columns: 8, lanes: 1 },
     Tile { columns: 1, lanes: 8 },
@@ -33,10 +37,13 @@ pub struct Checked {
     info: ModuleInfo,
 }
 
+/// What WebGPU promises on every device: naga counts `unpack2x16float` as more than the least.
+const PROMISED: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+
 /// Parses and validates.
 pub fn validate(wgsl: &str) -> Result<Checked, String> {
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let mut validator = Validator::new(ValidationFlags::all(), PROMISED);
     let info = validator.validate(&module).map_err(|error| error.emit_to_string(wgsl))?;
     Ok(Checked { module, info })
 }
@@ -47,7 +54,9 @@ impl Checked {
         let Self { module, info } = self;
         let (stage, entry) = (ShaderStage::Compute, "main".to_owned());
         let words = spv::write_vec(module, info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
-        let (metal, _) = msl::write_string(module, info, &msl::Options::default(), &msl::PipelineOptions::default())
+        // What macOS 10.12 has.
+        let options = msl::Options { lang_version: (1, 2), ..msl::Options::default() };
+        let (metal, _) = msl::write_string(module, info, &options, &msl::PipelineOptions::default())
             .map_err(|e| format!("MSL: {e}"))?;
         let mut direct = String::new();
         let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());
@@ -94,16 +103,33 @@ impl Checked {
     }
 }
 
-/// Panics unless a permutation is fine throughout.
-fn check(permutation: &Permutation) {
-    let done = validate(&permutation.wgsl()).and_then(|checked| {
-        checked.write()?;
-        checked.agrees_with(permutation);
-        Ok(())
+/// Panics unless all permutations are fine throughout.
+fn check(all: &[Permutation]) {
+    let refused = Mutex::new(Vec::new());
+    on_all_cores(all, |permutation| {
+        let done = validate(&permutation.wgsl()).and_then(|checked| {
+            checked.write()?;
+            checked.agrees_with(permutation);
+            Ok(())
+        });
+        if let Err(message) = done {
+            refused.lock().unwrap().push((*permutation, message));
+        }
     });
-    if let Err(error) = done {
-        panic!("{permutation:?}: {error}");
-    }
+    report(refused.into_inner().unwrap());
+}
+
+/// Panics if any permutations were refused, with one of them for each message.
+pub fn report(mut refused: Vec<(Permutation, String)>) {
+    let many = refused.len();
+    let mut seen = HashSet::new();
+    // Line numbers differ, and so do the numbers of what naga made of them.
+    let place = |message: &str| message.replace(|c: char| c.is_ascii_digit() || c.is_whitespace(), "");
+    refused.sort_by_key(|(permutation, _)| permutation.wgsl().len());
+    refused.retain(|(_, message)| seen.insert(place(message)));
+    let list: Vec<String> =
+        refused.iter().map(|(permutation, message)| format!("{permutation:?}\n{message}")).collect();
+    assert!(many == 0, "{many} permutations are refused, for {} reasons:\n{}", list.len(), list.join("\n"));
 }
 
 /// Does something with each of many, on as many threads as there are cores.
@@ -123,37 +149,22 @@ pub fn on_all_cores<T: Sync>(all: &[T], each: impl Fn(&T) + Sync) {
 
 #[test]
 fn all_are_valid_on_every_backend() {
-    let all: Vec<Permutation> = TILES.into_iter().flat_map(Permutation::all).collect();
-    on_all_cores(&all, check);
+    let all = checked();
+    let of_tile = |(i, permutation): (usize, Permutation)| Permutation { tile: TILES[i % TILES.len()], ..permutation };
+    let all: Vec<Permutation> = all.into_iter().enumerate().map(of_tile).collect();
+    check(&all);
     say(&format!("{} permutations through naga to SPIR-V, MSL, HLSL and GLSL", all.len()));
 }
 
 #[test]
 fn the_fullest_are_valid_in_every_tile() {
-    let size = |permutation: &Permutation| permutation.wgsl().len();
-    let most: Vec<usize> = {
-        let all = Permutation::all(TILES[0]);
-        let mut indices: Vec<usize> = (0..all.len()).collect();
-        // The longest text of each kernel, in each layout and width.
-        let family =
-            |i: &usize| (all[*i].kernel.name(), [Flag::Wide, Flag::ChannelsLast].map(|f| all[*i].flags.has(f)));
-        indices.sort_by_key(|i| (family(i), std::cmp::Reverse(size(&all[*i]))));
-        indices.dedup_by_key(|i| family(i));
-        indices
-    };
-    let all: Vec<Permutation> = tiles()
-        .flat_map(|tile| {
-            let of_tile = Permutation::all(tile);
-            most.iter().map(|i| of_tile[*i]).collect::<Vec<_>>()
-        })
-        .collect();
-    on_all_cores(&all, check);
+    // The longest text of each kernel, in each layout and width.
+    let mut most: Vec<(usize, Permutation)> = checked().into_iter().map(|p| (p.wgsl().len(), p)).collect();
+    let family = |p: &Permutation| (p.kernel.name(), [Flag::Wide, Flag::ChannelsLast].map(|flag| p.flags.has(flag)));
+    most.sort_by_key(|(size, permutation)| (family(permutation), Reverse(*size)));
+    most.dedup_by_key(|(_, permutation)| family(permutation));
+    let all: Vec<Permutation> =
+        tiles().flat_map(|tile| most.iter().map(move |(_, p)| Permutation { tile, ..*p })).collect();
+    check(&all);
     say(&format!("{} permutations more, of {} tiles", all.len(), tiles().count()));
-}
-
-#[test]
-fn their_texts_differ() {
-    let all: Vec<Permutation> = TILES.into_iter().flat_map(Permutation::all).collect();
-    let texts: std::collections::HashSet<String> = all.iter().map(Permutation::wgsl).collect();
-    assert_eq!(texts.len(), all.len());
 }

@@ -4,7 +4,7 @@
 use wgpu_batchnorm::recipe::Regime;
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::wgpu::Limits;
-use wgpu_batchnorm::{Choice, Descriptor, Gradients, Layout, Momentum, PlanError, Running};
+use wgpu_batchnorm::{Choice, Descriptor, Gradients, Layout, Momentum, PlanError, Running, Tensor, View};
 
 use crate::check::says;
 use crate::noop::Noop;
@@ -40,17 +40,23 @@ fn rank() {
 
 #[test]
 fn zero_size() {
-    let error = refused(&Descriptor::new([2, 4, 0, 3], FIRST), &["axis 2", "[2, 4, 0, 3]", "at least 1"]);
-    assert_eq!(error, PlanError::ZeroSize { shape: vec![2, 4, 0, 3], axis: 2 });
-    refused(&Descriptor::new([0, 4], FIRST), &["axis 0"]);
-    refused(&Descriptor::new([4, 0], Layout::ChannelsLast), &["axis 1"]);
+    let error = refused(&Descriptor::new([2, 0, 4, 3], FIRST), &["axis 1", "[2, 0, 4, 3]", "channels", "at least 1"]);
+    assert_eq!(error, PlanError::ZeroSize { shape: vec![2, 0, 4, 3], axis: 1 });
+    refused(&Descriptor::new([4, 3, 0], Layout::ChannelsLast), &["axis 2"]);
+    // Of an empty batch there is nothing to do, which is no error.
+    let noop = Noop::new();
+    for shape in [[0, 4, 3], [2, 4, 0]] {
+        assert!(noop.kernels.inference(&Descriptor::new(shape, FIRST)).unwrap().recipe().dispatches.is_empty());
+        noop.kernels.forward(&Descriptor::new(shape, FIRST)).unwrap();
+        noop.kernels.backward(&Descriptor::new(shape, FIRST), Gradients::ALL).unwrap();
+    }
+    noop.assert_silent();
 }
 
 #[test]
 fn too_many_values() {
-    let most = PlanError::MOST_VALUES.to_string();
-    for shape in [vec![1 << 16, 1 << 16], vec![usize::MAX, 2], vec![1, 1, 1 << 31], vec![usize::MAX; 5]] {
-        let error = refused(&Descriptor::new(shape.clone(), FIRST), &[&format!("{shape:?}"), &most]);
+    for shape in [vec![1 << 20, (1 << 20) + 1], vec![usize::MAX, 2], vec![1, 1, 1 << 31], vec![usize::MAX; 5]] {
+        let error = refused(&Descriptor::new(shape.clone(), FIRST), &[&format!("{shape:?}"), "2^31 - 1", "2^40"]);
         assert_eq!(error, PlanError::TooManyValues { shape });
     }
 }
@@ -102,9 +108,10 @@ fn no_gradient() {
 
 #[test]
 fn limits() {
-    // 128 MiB are one binding's limit by default.
+    // 128 MiB are one binding's limit by default, and what lies in a view is not cut within a sample.
+    let view = View { offset: 0, strides: vec![40_000_000, 1, 1] };
     let error = refused(
-        &Descriptor::new([1, 1, 40_000_000], FIRST),
+        &Descriptor::new([1, 1, 40_000_000], FIRST).view(Tensor::X, view.clone()).view(Tensor::Dy, view),
         &["x", "160000000", "max_storage_buffer_binding_size", "134217728"],
     );
     assert!(matches!(error, PlanError::Limit { what: "x", needs: 160_000_000, has: 134_217_728, .. }));

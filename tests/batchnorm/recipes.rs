@@ -3,13 +3,16 @@
 
 use proptest::prelude::*;
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Dispatch, Operation, Recipe, Regime};
-use wgpu_batchnorm::shader::{Access, Flag, Kernel, Permutation, Tile};
+use wgpu_batchnorm::shader::{Access, Flag, Kernel};
 use wgpu_batchnorm::tuning::{AdapterKind, Tuning};
 use wgpu_batchnorm::{Descriptor, Layout, Momentum, PlanError, Running, reference};
 
 use crate::check::OPERATIONS;
+use crate::every::{self, OPTIONS, is_single};
 use crate::permutations::tiles;
-use crate::strategies::{HUGE, KINDS, capabilities, choices, descriptors, kinds, operations, tunings};
+use crate::strategies::{
+    HUGE, KINDS, capabilities, choices, descriptors, kinds, operations, optioned, shapes, tunings,
+};
 
 /// Mesa 22.3's software driver silently ends an invocation after 65,535 iterations; this is half.
 const MOST_ITERATIONS: u64 = 32_000;
@@ -25,47 +28,55 @@ fn recipe(
     Recipe::new(&descriptor, operation, capabilities, &Tuning::of(capabilities.kind), choice)
 }
 
-/// Whether every invocation of a dispatch goes over x (else it only adds up what the first dispatch left).
-fn streams(dispatch: &Dispatch) -> bool {
-    let Permutation { kernel, flags, .. } = dispatch.permutation;
-    kernel != Kernel::BackwardApply || flags.has(Flag::Dx)
+/// Whether a kernel goes over x, else it adds up what others left.
+fn streams(kernel: Kernel) -> bool {
+    use Kernel::*;
+    let resident = kernel.is_resident();
+    resident || matches!(kernel, Inference | ForwardPartial | ForwardApply | BackwardPartial | BackwardApply)
 }
 
-/// Follows every invocation: each element once, in its own channel, parts even.
+/// Follows every invocation: each element once by every kernel, in its own channel, parts even.
 fn assert_covers(descriptor: &Descriptor, recipe: &Recipe) {
     let width = if recipe.wide { 4 } else { 1 };
     let channels: Vec<usize> = reference::channels_of(descriptor).collect();
-    for dispatch in &recipe.dispatches {
-        let [columns, rows] = dispatch.grid;
-        let mut visits = vec![0; channels.len() / width];
-        let most = recipe.iterations(dispatch);
-        for workgroup in 0..columns * rows {
-            for local in 0..recipe.tile.invocations() {
-                let iterations = recipe.walk(dispatch, workgroup, local, |element| {
-                    let (address, unit) = (element.address as usize, element.unit as usize);
-                    visits[address] += 1;
-                    let of_unit = if recipe.channels_last { unit * width } else { unit };
-                    assert_eq!(channels[address * width], of_unit, "{descriptor:?} {recipe:#?}: {element:?}");
-                    assert!(element.part < recipe.parts, "{descriptor:?} {recipe:#?}: {element:?}");
-                });
-                assert!(iterations <= most, "{descriptor:?} {recipe:#?}: {iterations} iterations");
+    for of_kernel in recipe.dispatches.chunk_by(|a, b| a.permutation.kernel == b.permutation.kernel) {
+        let kernel = of_kernel[0].permutation.kernel;
+        let mut visited = 0;
+        for dispatch in of_kernel {
+            let [columns, rows] = dispatch.grid;
+            // Of a window, whose addresses are its own.
+            let mut visits = vec![false; channels.len() / width];
+            let most = recipe.iterations(dispatch);
+            for workgroup in 0..columns * rows {
+                for local in 0..recipe.tile.invocations() {
+                    let iterations = recipe.walk(dispatch, workgroup, local, |element| {
+                        let address = element.address as usize;
+                        assert!(!visits[address], "{descriptor:?} {recipe:#?}: {element:?} again");
+                        visits[address] = true;
+                        let whole = of_kernel.len() == 1 && !dispatch.permutation.flags.has(Flag::Grouped);
+                        let channel = element.unit as usize * if recipe.channels_last { width } else { 1 };
+                        let right = !whole || channels[address * width] == channel;
+                        assert!(right, "{descriptor:?} {recipe:#?}: {element:?}");
+                    });
+                    assert!(iterations <= most, "{descriptor:?} {recipe:#?}: {iterations} iterations");
+                }
             }
+            visited += visits.iter().filter(|visited| **visited).count();
         }
-        let times = u32::from(streams(dispatch));
-        assert!(visits.iter().all(|visits| *visits == times), "{descriptor:?} {recipe:#?}: {visits:?}");
+        let elements = if streams(kernel) { channels.len() / width } else { 0 };
+        assert_eq!(visited, elements, "{descriptor:?} {recipe:#?}: {kernel:?}");
     }
 }
 
 fn assert_keeps_limits(recipe: &Recipe, capabilities: &Capabilities) {
     for dispatch in &recipe.dispatches {
-        let Dispatch { permutation, grid } = dispatch;
+        let Dispatch { permutation, grid, .. } = dispatch;
         assert!(grid.iter().all(|n| (1..=capabilities.workgroups).contains(n)), "{recipe:#?}");
         assert!(permutation.tile.invocations() <= capabilities.invocations, "{recipe:#?}");
         assert!(permutation.workgroup_bytes() <= capabilities.workgroup_bytes, "{recipe:#?}");
         let storage = permutation.slots().iter().filter(|slot| slot.access != Access::Uniform).count();
         assert!(storage as u32 <= capabilities.storage_buffers, "{recipe:#?}");
         assert!(recipe.iterations(dispatch) <= MOST_ITERATIONS, "{recipe:#?}");
-        assert!(Permutation::all(permutation.tile).contains(permutation), "{recipe:#?}");
         assert!(permutation.tile.lanes.is_power_of_two(), "{recipe:#?}");
     }
     assert!(recipe.scratch_bytes <= capabilities.binding_bytes, "{recipe:#?}");
@@ -76,26 +87,31 @@ fn assert_traffic(descriptor: &Descriptor, recipe: &Recipe) {
     let bytes: u64 = descriptor.shape().iter().map(|&n| n as u64).product::<u64>() * 4;
     let channel = 4 * descriptor.channels() as u64;
     let passes = |bytes_moved: u64| (bytes_moved - recipe.scratch_bytes) / bytes;
-    let split = recipe.regime == Regime::Split;
-    let (reads, writes) = match recipe.operation {
-        Operation::Inference => (1, 1),
-        Operation::UpdateRunning => (0, 0),
-        Operation::Forward => (if split { 2 } else { 1 }, 1),
-        Operation::Backward(wanted) => (if split && wanted.dx { 4 } else { 2 }, u64::from(wanted.dx)),
-        Operation::FrozenBackward(wanted) => {
-            (if recipe.regime == Regime::Elementwise { 1 } else { 2 }, u64::from(wanted.dx))
-        }
+    let kernels = |wanted: Kernel| {
+        let mut kernels: Vec<Kernel> = recipe.dispatches.iter().map(|dispatch| dispatch.permutation.kernel).collect();
+        kernels.dedup();
+        kernels.iter().filter(|kernel| **kernel == wanted).count() as u64
+    };
+    use Kernel::*;
+    let back = kernels(BackwardResident) + kernels(BackwardPartial) + kernels(BackwardApply);
+    let there = kernels(Inference) + kernels(ForwardResident) + kernels(ForwardPartial) + kernels(ForwardApply);
+    let writes = match recipe.operation {
+        Operation::Inference | Operation::Forward => 1,
+        Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => u64::from(wanted.dx),
+        _ => 0,
     };
     // Small shapes have more bytes of channels than of x.
     if bytes > 10 * channel {
-        assert_eq!((passes(recipe.bytes_read), passes(recipe.bytes_written)), (reads, writes), "{recipe:#?}");
+        let passes = (passes(recipe.bytes_read), passes(recipe.bytes_written));
+        assert_eq!(passes, (there + 2 * back, writes), "{recipe:#?}");
     }
-    // Two V for every part of every unit.
+    // So many V for every part of every unit, and for every unit.
     let per_unit = if recipe.wide && !recipe.channels_last { 4 } else { 1 };
-    let scratch = if split { 2 * channel * per_unit * u64::from(recipe.parts) } else { 0 };
+    let (of_part, of_unit) = if kernels(ForwardPartial) > 0 { (3, 4) } else { (2, 6) };
+    let records = of_part * u64::from(recipe.parts) + of_unit;
+    let scratch = if recipe.regime == Regime::Split { channel * per_unit * records } else { 0 };
     assert_eq!(recipe.scratch_bytes, scratch, "{recipe:#?}");
-    assert_eq!(recipe.saved_bytes, if recipe.operation == Operation::Forward { 3 * channel } else { 0 });
-    assert_eq!(recipe.dispatches.len(), if split { 2 } else { 1 });
+    assert_eq!(recipe.saved_bytes, if recipe.operation == Operation::Forward { 4 * channel } else { 0 });
 }
 
 fn assert_right(descriptor: &Descriptor, recipe: &Recipe, capabilities: &Capabilities) {
@@ -146,6 +162,22 @@ proptest! {
         }
     }
 
+    /// With options too, as far as they go together.
+    #[test]
+    fn are_right_with_options(
+        descriptor in optioned(), operation in operations(), capabilities in capabilities(), tuning in tunings(),
+    ) {
+        match Recipe::new(&descriptor, operation, &capabilities, &tuning, &Choice::default()) {
+            Ok(recipe) => {
+                assert_keeps_limits(&recipe, &capabilities);
+                assert_covers(&descriptor, &recipe);
+            }
+            Err(PlanError::Limit { needs, has, .. }) => prop_assert!(needs > has),
+            Err(PlanError::OneValue { .. } | PlanError::Option { .. } | PlanError::View { .. }) => {}
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+
     /// By hand: followed to the letter, or refused.
     #[test]
     fn follow_choices(
@@ -172,14 +204,16 @@ proptest! {
 
     /// What a device with the default limits is ever asked to compile has been through naga.
     #[test]
-    fn stay_within_what_is_validated(descriptor in descriptors(), operation in operations(), kind in kinds()) {
+    fn stay_within_what_is_validated(
+        (shape, layout) in shapes(), (name, option) in prop::sample::select(&OPTIONS[..]), operation in prop::sample::select(&every::OPERATIONS[..]),
+        kind in kinds(),
+    ) {
         let capabilities = Capabilities::webgpu_default(kind);
-        let known: Vec<Tile> = tiles().collect();
+        let descriptor = option(Descriptor::new(shape, layout));
         if let Ok(recipe) = Recipe::new(&descriptor, operation, &capabilities, &Tuning::of(kind), &Choice::default()) {
-            prop_assert!(known.contains(&recipe.tile), "{}", recipe.tile);
+            prop_assert!(tiles().any(|tile| tile == recipe.tile), "{}", recipe.tile);
             for Dispatch { permutation, .. } in &recipe.dispatches {
-                prop_assert!(Permutation::all(recipe.tile).contains(permutation));
-                prop_assert!(Permutation::all(recipe.tile).contains(&permutation.for_one_buffer()));
+                prop_assert!(is_single(permutation), "{name}: {permutation:?}");
             }
         }
     }
@@ -188,12 +222,14 @@ proptest! {
     #[test]
     fn never_panic(
         shape in prop::collection::vec(prop_oneof![0..4usize, any::<usize>(), Just(1 << 16)], 0..6),
+        options in prop::collection::vec(prop::sample::select(&OPTIONS[..]), 0..5),
         last in any::<bool>(), epsilon in any::<f32>(), momentum in any::<f32>(),
         operation in operations(), capabilities in capabilities(), tuning in tunings(), choice in choices(),
     ) {
         let layout = if last { Layout::ChannelsLast } else { Layout::ChannelsFirst };
         let running = Running { momentum: Momentum::New(momentum), ..Running::default() };
         let descriptor = Descriptor::new(shape, layout).epsilon(epsilon).running(running);
+        let descriptor = options.iter().fold(descriptor, |descriptor, (_, option)| option(descriptor));
         if let Ok(recipe) = Recipe::new(&descriptor, operation, &capabilities, &tuning, &choice) {
             assert_keeps_limits(&recipe, &capabilities);
             prop_assert!(!recipe.to_string().is_empty());

@@ -41,6 +41,7 @@ fn twice_before_one_submit_is_two_steps() {
             let second = Problem {
                 running_mean: once.get("running_mean").to_vec(),
                 running_variance: once.get("running_variance").to_vec(),
+                batches: 1,
                 ..first.clone()
             };
             let twice = run_times(gpu, &first, 2);

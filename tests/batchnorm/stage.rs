@@ -7,8 +7,8 @@ use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Answer, Problem};
 use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferSize};
 use wgpu_batchnorm::{
-    BackwardBindings, Bound, ForwardBindings, FrozenBackwardBindings, Gpu, Gradients, InferenceBindings, Kernels,
-    RunningBindings,
+    BackwardBindings, Bound, Extras, ForwardBindings, FrozenBackwardBindings, Gpu, Gradients, InferenceBindings,
+    Kernels, RunningBindings,
 };
 
 /// Words of guard on each side of a tensor, at least.
@@ -67,7 +67,7 @@ impl Stage {
         let (forward, inference) = (operation == Operation::Forward, operation == Operation::Inference);
         let wanted = match operation {
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => wanted,
-            Operation::Inference | Operation::Forward | Operation::UpdateRunning => none,
+            _ => none,
         };
         let frozen = matches!(operation, Operation::FrozenBackward(_));
         let plan = AnyPlan::new(kernels, problem, operation);
@@ -80,7 +80,7 @@ impl Stage {
             ("beta", forward || inference, bits(&problem.beta)),
             ("running_mean", reads_running, bits(&problem.running_mean)),
             ("running_variance", reads_running, bits(&problem.running_variance)),
-            ("saved", !inference && !frozen, if forward { empty(3 * c) } else { bits(&problem.saved) }),
+            ("saved", !inference && !frozen, if forward { empty(4 * c) } else { bits(&problem.saved) }),
             ("dy", !forward && !inference, bits(&problem.dy)),
             ("y", forward || inference, empty(x)),
             ("dx", wanted.dx, empty(x)),
@@ -131,7 +131,7 @@ impl AnyPlan {
             Operation::Forward => Self::Forward(kernels.forward(descriptor).unwrap()),
             Operation::Backward(wanted) => Self::Backward(kernels.backward(descriptor, wanted).unwrap()),
             Operation::FrozenBackward(wanted) => Self::Frozen(kernels.frozen_backward(descriptor, wanted).unwrap()),
-            Operation::UpdateRunning => unreachable!("no test stages this"),
+            other => unreachable!("no test stages {other}"),
         }
     }
 
@@ -148,6 +148,7 @@ impl AnyPlan {
         let maybe = |name: &str| places.get(buffer, name);
         let at = |name: &str| maybe(name).unwrap();
         let running = || RunningBindings { mean: at("running_mean"), variance: at("running_variance") };
+        let extras = Extras::default();
         let scratch = scratch.map(wgpu::Buffer::as_entire_buffer_binding).or(maybe("scratch"));
         match self {
             Self::Inference(plan) => plan.bind(&InferenceBindings {
@@ -156,6 +157,7 @@ impl AnyPlan {
                 gamma: maybe("gamma"),
                 beta: maybe("beta"),
                 running: running(),
+                extras,
             }),
             Self::Forward(plan) => plan.bind(&ForwardBindings {
                 x: at("x"),
@@ -166,6 +168,7 @@ impl AnyPlan {
                 counter: None,
                 saved: at("saved"),
                 scratch,
+                extras,
             }),
             Self::Backward(plan) => plan.bind(&BackwardBindings {
                 x: at("x"),
@@ -176,6 +179,7 @@ impl AnyPlan {
                 dgamma: maybe("dgamma"),
                 dbeta: maybe("dbeta"),
                 scratch,
+                extras,
             }),
             Self::Frozen(plan) => plan.bind(&FrozenBackwardBindings {
                 x: maybe("dgamma").or(maybe("dbeta")).and(maybe("x")),
@@ -186,6 +190,7 @@ impl AnyPlan {
                 dgamma: maybe("dgamma"),
                 dbeta: maybe("dbeta"),
                 scratch,
+                extras,
             }),
         }
         .unwrap()

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::tuning::{AdapterKind, Order, Tuning};
-use wgpu_batchnorm::{Descriptor, Layout, Momentum, Running, RunningVariance};
+use wgpu_batchnorm::{Descriptor, Layout, Momentum, Over, Running, RunningVariance};
 
 use crate::check::gradients;
+use crate::every::OPTIONS;
 
 pub const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 
@@ -18,9 +19,10 @@ pub const HUGE: Capabilities = Capabilities {
     workgroups: u32::MAX,
     binding_bytes: u64::MAX,
     storage_buffers: 64,
+    alignment: 16,
 };
 
-fn shapes() -> impl Strategy<Value = (Vec<usize>, Layout)> {
+pub fn shapes() -> impl Strategy<Value = (Vec<usize>, Layout)> {
     let axis = prop_oneof![4 => 1..9usize, 3 => 1..40usize, 1 => Just(64), 1 => 1..700usize];
     let shape =
         prop::collection::vec(axis, 2..6).prop_filter("small", |shape| shape.iter().product::<usize>() <= 60_000);
@@ -35,6 +37,20 @@ pub fn descriptors() -> impl Strategy<Value = Descriptor> {
     }));
     (shapes(), any::<(bool, bool)>(), running).prop_map(|((shape, layout), (gamma, beta), running)| {
         Descriptor::new(shape, layout).affine(gamma, beta).running(running)
+    })
+}
+
+/// With any options, together senseless or not.
+pub fn optioned() -> impl Strategy<Value = Descriptor> {
+    let options = prop::collection::vec(prop::sample::select(&OPTIONS[..]), 0..5);
+    (descriptors(), options, 1..9usize).prop_map(|(descriptor, options, samples)| {
+        let descriptor = options.iter().fold(descriptor, |descriptor, (_, option)| option(descriptor));
+        // Groups of which the last is shorter, or not.
+        if options.iter().any(|(name, _)| *name == "groups") {
+            descriptor.over(Over::Groups { samples })
+        } else {
+            descriptor
+        }
     })
 }
 
@@ -60,9 +76,10 @@ pub fn capabilities() -> impl Strategy<Value = Capabilities> {
         prop_oneof![1..20u32, Just(65_535), any::<u32>()],
         prop_oneof![0..100_000u64, any::<u64>()],
         0..12u32,
+        prop::sample::select(&[16_u64, 32, 256][..]),
     )
-        .prop_map(|(kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers)| {
-            Capabilities { kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers }
+        .prop_map(|(kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, alignment)| {
+            Capabilities { kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, alignment }
         });
     prop_oneof![kinds().prop_map(Capabilities::webgpu_default), Just(HUGE), any]
 }

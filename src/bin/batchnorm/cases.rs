@@ -6,6 +6,7 @@ mod file;
 mod judge;
 mod module;
 mod report;
+mod sync;
 
 use std::fs;
 use std::path::Path;

@@ -91,6 +91,8 @@ async fn normalise(gpus: &[Gpu]) -> Outcome {
         beta: zeros.clone(),
         running_mean: zeros,
         running_variance: ones,
+        residual: vec![],
+        valid: vec![],
         // Only the backward pass takes these.
         dy: vec![],
         saved: vec![],
@@ -131,9 +133,9 @@ async fn normalise(gpus: &[Gpu]) -> Outcome {
 /// Draws the statistics of every pixel, and some digits. What was before is what the GPU saved, what is
 /// after is computed from its output.
 fn show(digits: &Digits, answer: &Answer) {
-    // Means, inverse standard deviations, variances.
+    // Means, inverse standard deviations, variances, counts.
     let saved: Vec<&[f32]> = answer.get("saved").chunks(PIXELS).collect();
-    let [mean, _, variance] = saved[..] else { return };
+    let [mean, _, variance, _] = saved[..] else { return };
     let deviation: Vec<f32> = variance.iter().map(|variance| variance.sqrt()).collect();
     let y = answer.get("y");
     let (mean_after, deviation_after) = statistics(y);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use wgpu_batchnorm::recipe::{Operation, Recipe, Regime};
+use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::verify::{Answer, Expected, Problem, Verdict};
 use wgpu_batchnorm::{Error, Gpu, Kernels, Layout, PlanError};
 
@@ -87,7 +87,7 @@ enum Outcome {
 impl Check<'_> {
     async fn run(&self, gpu: &Gpu, problem: &Problem, expected: &[Expected]) -> Outcome {
         let kernels = self.way.kernels(&gpu.kernels);
-        let regime = match plan(&kernels, problem, self.operation) {
+        let regime = match kernels.recipe(&problem.descriptor, self.operation) {
             Ok(recipe) => recipe.regime,
             Err(error @ (PlanError::Choice { .. } | PlanError::Limit { .. })) => return Outcome::Skipped(error),
             Err(error) => return Outcome::Broke(error.into()),
@@ -95,7 +95,7 @@ impl Check<'_> {
         match self.answers(gpu, &kernels, problem).await {
             Ok([first, second]) => Outcome::Ran {
                 regime,
-                verdicts: expected.iter().map(|expected| expected.judge(&problem.descriptor, &first)).collect(),
+                verdicts: expected.iter().map(|expected| expected.judge(&first)).collect(),
                 same_bits: first.same_bits(&second),
             },
             Err(error) => Outcome::Broke(error),
@@ -107,17 +107,6 @@ impl Check<'_> {
         let first = problem.run(gpu, kernels, operation, placement).await?;
         Ok([first, problem.run(gpu, kernels, operation, placement).await?])
     }
-}
-
-fn plan(kernels: &Kernels, problem: &Problem, operation: Operation) -> Result<Recipe, PlanError> {
-    let descriptor = &problem.descriptor;
-    Ok(match operation {
-        Operation::Inference => kernels.inference(descriptor)?.recipe().clone(),
-        Operation::Forward => kernels.forward(descriptor)?.recipe().clone(),
-        Operation::Backward(wanted) => kernels.backward(descriptor, wanted)?.recipe().clone(),
-        Operation::FrozenBackward(wanted) => kernels.frozen_backward(descriptor, wanted)?.recipe().clone(),
-        Operation::UpdateRunning => kernels.update_running(descriptor)?.recipe().clone(),
-    })
 }
 
 /// How one adapter did.
@@ -212,6 +201,7 @@ fn name(operation: Operation) -> &'static str {
         Operation::Backward(_) => backward,
         Operation::FrozenBackward(_) => frozen,
         Operation::UpdateRunning => update,
+        _ => "a step of a pass",
     }
 }
 

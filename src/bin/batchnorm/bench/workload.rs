@@ -1,8 +1,8 @@
 //! A layer on the device: its buffers, made once, and its operations bound to them.
 
 use wgpu_batchnorm::{
-    BackwardBindings, Bound, Descriptor, Error, ForwardBindings, FrozenBackwardBindings, Gpu, GpuError, Gradients,
-    InferenceBindings, Plan, RunningBindings, wgpu,
+    BackwardBindings, Bound, Descriptor, Error, Extras, ForwardBindings, FrozenBackwardBindings, Gpu, GpuError,
+    Gradients, InferenceBindings, Plan, RunningBindings, wgpu,
 };
 
 use super::clock::Work;
@@ -51,7 +51,7 @@ impl<'a> Workload<'a> {
             running_mean: constant(0.0)?,
             running_variance: constant(1.0)?,
             // Means, inverse standard deviations, variances.
-            saved: gpu.upload(&[0.0_f32, 1.0, 1.0].map(|value| vec![value; channels]).concat())?,
+            saved: gpu.upload(&[0.0_f32, 1.0, 1.0, 1.0].map(|value| vec![value; channels]).concat())?,
             dgamma: constant(0.0)?,
             dbeta: constant(0.0)?,
         })
@@ -79,6 +79,7 @@ impl<'a> Workload<'a> {
             gamma: Some(self.gamma.as_entire_buffer_binding()),
             beta: Some(self.beta.as_entire_buffer_binding()),
             running: self.running(),
+            extras: Extras::default(),
         })?;
         Ok((bound, traffic(&plan)))
     }
@@ -95,6 +96,7 @@ impl<'a> Workload<'a> {
             counter: None,
             saved: self.saved.as_entire_buffer_binding(),
             scratch: Some(scratch.as_entire_buffer_binding()),
+            extras: Extras::default(),
         })?;
         Ok((bound, traffic(&plan)))
     }
@@ -111,6 +113,7 @@ impl<'a> Workload<'a> {
             dgamma: Some(self.dgamma.as_entire_buffer_binding()),
             dbeta: Some(self.dbeta.as_entire_buffer_binding()),
             scratch: Some(scratch.as_entire_buffer_binding()),
+            extras: Extras::default(),
         })?;
         Ok((bound, traffic(&plan)))
     }
@@ -127,6 +130,7 @@ impl<'a> Workload<'a> {
             dgamma: Some(self.dgamma.as_entire_buffer_binding()),
             dbeta: Some(self.dbeta.as_entire_buffer_binding()),
             scratch: Some(scratch.as_entire_buffer_binding()),
+            extras: Extras::default(),
         })?;
         Ok((bound, traffic(&plan)))
     }

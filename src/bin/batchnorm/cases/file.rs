@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
-use wgpu_batchnorm::Layout;
+use wgpu_batchnorm::{Float, Layout};
 
 /// One recorded call.
 #[derive(Clone, Debug)]
@@ -30,8 +30,10 @@ pub struct Tensor {
 /// A tensor's values, where they are of a type that is looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
+    /// F32, and F16 and BF16, of which every value is one of f32's.
     F32(Vec<f32>),
     F64(Vec<f64>),
+    Bool(Vec<bool>),
     Other(Dtype),
 }
 
@@ -131,7 +133,26 @@ impl Case {
         match self.tensors.get(name).map(|tensor| &tensor.values) {
             None => Ok(None),
             Some(Values::F32(values)) => Ok(Some(values)),
-            Some(_) => Err(self.error(format!("has {name} in another type than F32"))),
+            Some(_) => Err(self.error(format!("has {name} in another type than F32, F16 and BF16"))),
+        }
+    }
+
+    /// The values of a mask, where the case has it.
+    pub fn bool(&self, name: &str) -> Result<Option<&[bool]>, FileError> {
+        match self.tensors.get(name).map(|tensor| &tensor.values) {
+            None => Ok(None),
+            Some(Values::Bool(values)) => Ok(Some(values)),
+            Some(_) => Err(self.error(format!("has {name} in another type than BOOL"))),
+        }
+    }
+
+    /// A type of values, F32 where the case says nothing.
+    pub fn float(&self, key: &str) -> Result<Float, FileError> {
+        match self.get(key) {
+            None | Some("f32") => Ok(Float::F32),
+            Some("f16") => Ok(Float::F16),
+            Some("bf16") => Ok(Float::Bf16),
+            Some(other) => Err(self.error(format!("its metadata has {key} = {other:?}, which is no type here"))),
         }
     }
 
@@ -163,10 +184,17 @@ impl Tensor {
         let values = match view.dtype() {
             Dtype::F32 => Values::F32(bytemuck::pod_collect_to_vec(view.data())),
             Dtype::F64 => Values::F64(bytemuck::pod_collect_to_vec(view.data())),
+            Dtype::F16 => Values::F32(halves(view.data(), |bits| half::f16::from_bits(bits).to_f32())),
+            Dtype::BF16 => Values::F32(halves(view.data(), |bits| half::bf16::from_bits(bits).to_f32())),
+            Dtype::BOOL => Values::Bool(view.data().iter().map(|byte| *byte != 0).collect()),
             other => Values::Other(other),
         };
         Self { shape: view.shape().to_vec(), values }
     }
+}
+
+fn halves(data: &[u8], value: fn(u16) -> f32) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec::<u8, u16>(data).into_iter().map(value).collect()
 }
 
 #[cfg(test)]
@@ -184,6 +212,7 @@ pub mod tests {
             .map(|(_, _, values)| match values {
                 Values::F32(values) => (Dtype::F32, bytemuck::cast_slice(values).to_vec()),
                 Values::F64(values) => (Dtype::F64, bytemuck::cast_slice(values).to_vec()),
+                Values::Bool(values) => (Dtype::BOOL, values.iter().map(|value| u8::from(*value)).collect()),
                 Values::Other(dtype) => (*dtype, vec![]),
             })
             .collect();

@@ -4,7 +4,10 @@ use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::tuning::{Order, Tuning};
 use wgpu_batchnorm::verify::{Placement, Problem};
-use wgpu_batchnorm::{Choice, Convention, Descriptor, Gradients, Kernels, Layout, Momentum, OneValue, Running};
+use wgpu_batchnorm::{
+    Activation, Choice, Convention, Descriptor, Float, Gradients, Kernels, Layout, Mask, Momentum, OneValue, Over,
+    Padding, Renorm, Running, Tensor, Types, View,
+};
 
 /// Every subject with every operation in every way.
 pub struct Block {
@@ -22,6 +25,8 @@ pub struct Subject {
     pub descriptor: Descriptor,
     pub mean: f32,
     pub deviation: f32,
+    /// What becomes of the random data.
+    pub then: fn(Problem) -> Problem,
 }
 
 /// How it is computed, and where its buffers are.
@@ -37,7 +42,7 @@ impl Subject {
     /// Axes as in `NCHW` or `NHWC`; data around 0.5 with a standard deviation of 1.
     fn new(axes: &'static str, shape: &[usize]) -> Self {
         let layout = if axes.starts_with("NC") { Layout::ChannelsFirst } else { Layout::ChannelsLast };
-        Self { axes, descriptor: Descriptor::new(shape, layout), mean: 0.5, deviation: 1.0 }
+        Self { axes, descriptor: Descriptor::new(shape, layout), mean: 0.5, deviation: 1.0, then: |random| random }
     }
 
     fn with(&self, change: impl FnOnce(Descriptor) -> Descriptor) -> Self {
@@ -47,7 +52,7 @@ impl Subject {
     /// The problem, with the same data on every run.
     pub fn problem(&self) -> Problem {
         // Any seed will do.
-        Problem::random(self.descriptor.clone(), self.mean, self.deviation, 1)
+        (self.then)(Problem::random(self.descriptor.clone(), self.mean, self.deviation, 1))
     }
 }
 
@@ -136,6 +141,33 @@ const ONE_VALUE: [(&str, &[usize]); 3] = [("NC", &[1, 1]), ("NCHW", &[1, 7, 1, 1
 
 /// One of each layout that fits the registers of a workgroup and can be split too.
 const PAIR: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 6, 6]), ("NHWC", &[3, 5, 6, 8])];
+
+/// One of each layout with an odd number of everything, so that 16-bit values share words across rows.
+const ODD: [(&str, &[usize]); 2] = [("NCL", &[3, 5, 7]), ("NLC", &[3, 7, 5])];
+
+/// More steps than have running statistics, in each layout, with channels by fours and not.
+const STEPS: [(&str, &[usize]); 3] = [("NCL", &[5, 3, 6]), ("NLC", &[5, 6, 3]), ("NLC", &[4, 5, 8])];
+const KEPT: usize = 4;
+
+/// Nothing at all, behind channels and before.
+const EMPTY: [(&str, &[usize]); 3] = [("NC", &[0, 5]), ("NCHW", &[2, 3, 0, 4]), ("NHWC", &[0, 5, 6, 8])];
+
+const ACTIVATIONS: [Activation; 8] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::LeakyRelu(0.1),
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Clamp(-0.5, 1.0),
+];
+
+/// One of each sort of activation, as to what a residual makes a forward pass keep.
+const BY_KEPT: [Activation; 3] = [ACTIVATIONS[0], ACTIVATIONS[1], ACTIVATIONS[3]];
+
+/// Bounds that some channels reach and others do not.
+const RENORM: Renorm = Renorm { r_max: 1.5, d_max: 0.25 };
 
 const OPERATIONS: [Operation; 5] = [
     Operation::Inference,
@@ -252,11 +284,268 @@ pub fn blocks(quick: bool) -> Vec<Block> {
         },
         Block {
             shows: "all tensors in one buffer",
-            subjects: pair,
+            subjects: [&pair[..], &all_together()].concat(),
             operations: OPERATIONS.to_vec(),
-            ways: regimes().map(|choice| Way { choice, placement: Placement::OneBuffer, ..Way::BY_RULE }).to_vec(),
+            ways: placed(Placement::OneBuffer),
+        },
+        Block {
+            shows: "y over x and dx over dy",
+            subjects: [&pair[..], &in_types(&ODD, &[Types::mixed(Float::F16)]), &sliced(&pair)].concat(),
+            operations: OPERATIONS.to_vec(),
+            ways: placed(Placement::InPlace),
+        },
+        Block {
+            shows: "16-bit types",
+            subjects: {
+                let types = [Float::F16, Float::Bf16].map(|float| [Types::mixed(float), Types::all(float)]).concat();
+                [in_types(&PAIR, &types), in_types(&ODD, &types)].concat()
+            },
+            operations: [&OPERATIONS[..], &[Operation::UpdateRunning]].concat(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "padding",
+            subjects: [&pair[..], &subjects(&ODD)].concat().iter().flat_map(padded).collect(),
+            operations: some_training(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "groups, the last one smaller",
+            subjects: each(
+                &pair,
+                &[
+                    |it| it.over(Over::Groups { samples: 2 }),
+                    |it| it.over(Over::Groups { samples: 2 }).running(averaged()),
+                    |it| it.over(Over::Groups { samples: 2 }).padding(Padding::Mask(Mask::Bytes)).renorm(RENORM),
+                    |it| it.over(Over::Groups { samples: 2 }).types(Types::all(Float::Bf16)),
+                ],
+            ),
+            operations: [&OPERATIONS[..3], &[Operation::UpdateRunning]].concat(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "steps, more than have running statistics",
+            subjects: each(
+                &subjects(&STEPS),
+                &[
+                    |it| it.over(Over::Steps { kept: KEPT }),
+                    |it| it.over(Over::Steps { kept: KEPT }).running(averaged()),
+                    |it| it.over(Over::Steps { kept: KEPT }).padding(Padding::Mask(Mask::Bits)).renorm(RENORM),
+                    |it| it.over(Over::Steps { kept: KEPT }).types(Types::all(Float::F16)),
+                ],
+            ),
+            operations: [&OPERATIONS[..], &[Operation::UpdateRunning]].concat(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "batch renormalization",
+            subjects: each(
+                &pair,
+                &[
+                    |it| it.renorm(RENORM),
+                    |it| it.renorm(RENORM).running(averaged()),
+                    |it| it.renorm(RENORM).activation(Activation::Silu).types(Types::all(Float::F16)),
+                ],
+            ),
+            operations: some_training(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "activations, with a residual and without",
+            subjects: pair
+                .iter()
+                .zip([true, false])
+                .flat_map(|(one, residual)| {
+                    let first = ACTIVATIONS.map(|it| one.with(|one| one.activation(it).residual(residual)));
+                    let second = BY_KEPT.map(|it| one.with(|one| one.activation(it).residual(!residual)));
+                    first.into_iter().chain(second)
+                })
+                .collect(),
+            operations: OPERATIONS.to_vec(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "backward passes from y",
+            subjects: each(
+                &pair,
+                &[
+                    |it| it.backward_from_y(true).health(true),
+                    |it| it.backward_from_y(true).activation(Activation::LeakyRelu(0.1)),
+                    |it| it.backward_from_y(true).over(Over::Groups { samples: 2 }).health(true),
+                    |it| it.backward_from_y(true).types(Types::mixed(Float::Bf16)),
+                ],
+            ),
+            operations: OPERATIONS[2..].to_vec(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "views: slices, crops, permuted axes, flips, and each tensor its own",
+            subjects: pair.iter().flat_map(viewed).collect(),
+            operations: OPERATIONS.to_vec(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "health",
+            subjects: pair.iter().flat_map(unhealthy).collect(),
+            operations: vec![Operation::Forward],
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "empty batches",
+            subjects: each(
+                &subjects(&EMPTY),
+                &[|it| it, |it| it.running(averaged()), |it| it.over(Over::Groups { samples: 2 })],
+            ),
+            operations: [&OPERATIONS[..], &[Operation::UpdateRunning]].concat(),
+            ways: vec![Way::BY_RULE],
+        },
+        Block {
+            shows: "options together, by the rules for GPUs and for software drivers",
+            subjects: all_together(),
+            operations: [&OPERATIONS[..], &[Operation::UpdateRunning]].concat(),
+            ways: [Tuning::GPU, Tuning::CPU].map(Way::tuned).to_vec(),
         },
     ]
+}
+
+/// Each with each change.
+fn each(subjects: &[Subject], changes: &[fn(Descriptor) -> Descriptor]) -> Vec<Subject> {
+    subjects.iter().flat_map(|one| changes.iter().map(|change| one.with(change))).collect()
+}
+
+fn in_types(shapes: &[(&'static str, &[usize])], types: &[Types]) -> Vec<Subject> {
+    subjects(shapes).iter().flat_map(|one| types.iter().map(|types| one.with(|it| it.types(*types)))).collect()
+}
+
+/// Under every mask, by lengths along every axis, and with nothing valid.
+fn padded(one: &Subject) -> Vec<Subject> {
+    let rank = one.descriptor.shape().len();
+    let channel = if one.descriptor.layout() == Layout::ChannelsFirst { 1 } else { rank - 1 };
+    let lengths = (1..rank).filter(|axis| *axis != channel).map(|axis| Padding::Lengths { axis });
+    let all = [Mask::Bits, Mask::Bytes, Mask::Words].map(Padding::Mask).into_iter().chain(lengths);
+    let some = all.map(|padding| one.with(|it| it.padding(padding)));
+    let none = one.with(|it| it.padding(Padding::Mask(Mask::Bits)));
+    some.chain([Subject { then: |p| Problem { valid: vec![false; p.valid.len()], ..p }.with_saved(), ..none }])
+        .collect()
+}
+
+/// What health counts: values that are not finite (at padding they are no harm), and units of one value.
+fn unhealthy(one: &Subject) -> Vec<Subject> {
+    let dense = one.with(|it| it.health(true));
+    let masked = dense.with(|it| it.padding(Padding::Mask(Mask::Words)));
+    let sick = |mut p: Problem| {
+        (p.x[1], p.x[40], p.x[100]) = (f32::NAN, f32::INFINITY, f32::NEG_INFINITY);
+        p
+    };
+    let lone = |mut p: Problem| {
+        p.valid.fill(false);
+        p.valid[17] = true;
+        p
+    };
+    vec![
+        dense.clone(),
+        Subject { then: sick, ..dense },
+        Subject { then: sick, ..masked.clone() },
+        Subject { then: lone, ..masked },
+    ]
+}
+
+/// A few of everything, as far as it goes together.
+fn all_together() -> Vec<Subject> {
+    let pair = subjects(&PAIR);
+    let viewed = sliced(&pair).into_iter().map(|one| {
+        one.with(|it| it.types(Types::mixed(Float::F16)).activation(Activation::Relu).residual(true).health(true))
+    });
+    let grouped = each(
+        &pair,
+        &[|it| {
+            let it = it.over(Over::Groups { samples: 2 }).padding(Padding::Mask(Mask::Bits)).renorm(RENORM);
+            it.types(Types::all(Float::Bf16)).activation(Activation::Gelu).residual(true).running(averaged())
+        }],
+    );
+    let stepped = each(
+        &subjects(&STEPS),
+        &[|it| {
+            let it = it.over(Over::Steps { kept: KEPT }).padding(Padding::Lengths { axis: 1 });
+            it.types(Types::mixed(Float::Bf16)).activation(Activation::Clamp(-0.5, 1.0)).residual(true).health(true)
+        }],
+    );
+    // (In channels first the steps are the third axis.)
+    let stepped = stepped.into_iter().map(|one| match one.descriptor.layout() {
+        Layout::ChannelsFirst => one.with(|it| it.padding(Padding::Lengths { axis: 2 })),
+        Layout::ChannelsLast => one,
+    });
+    viewed.chain(grouped).chain(stepped).collect()
+}
+
+/// PyTorch's average over all batches.
+fn averaged() -> Running {
+    Running { momentum: Momentum::Cumulative, ..Convention::PyTorch.running() }
+}
+
+/// All tensors are the middle third of the channels of larger ones.
+fn sliced(subjects: &[Subject]) -> Vec<Subject> {
+    subjects.iter().map(|one| with_views(one, |_| slice(one.descriptor.shape(), channel_axis(one)))).collect()
+}
+
+/// All tensors lying in each way, then each in a way of its own; with a residual, so that all there are take part.
+fn viewed(one: &Subject) -> Vec<Subject> {
+    let one = one.with(|it| it.residual(true).activation(Activation::Silu));
+    let shape = one.descriptor.shape();
+    let axis = channel_axis(&one);
+    let views = [slice(shape, axis), crop(shape), permuted(shape, axis), flip(shape)];
+    let alike = views.each_ref().map(|view| with_views(&one, |_| view.clone()));
+    let own = with_views(&one, |i| views[i % views.len()].clone());
+    let signs = own.with(|it| it.activation(Activation::LeakyRelu(0.1)));
+    alike.into_iter().chain([own, signs]).collect()
+}
+
+fn with_views(one: &Subject, view: impl Fn(usize) -> View) -> Subject {
+    one.with(|it| Tensor::ALL.into_iter().enumerate().fold(it, |it, (i, tensor)| it.view(tensor, view(i))))
+}
+
+fn channel_axis(one: &Subject) -> usize {
+    if one.descriptor.layout() == Layout::ChannelsFirst { 1 } else { one.descriptor.shape().len() - 1 }
+}
+
+/// The middle third of an axis of a larger tensor.
+fn slice(shape: &[usize], axis: usize) -> View {
+    let (mut whole, mut start) = (shape.to_vec(), vec![0; shape.len()]);
+    (whole[axis], start[axis]) = (3 * shape[axis], shape[axis]);
+    View::of_dense(&whole, &start)
+}
+
+/// Without the margin of a tensor that is larger along every axis.
+fn crop(shape: &[usize]) -> View {
+    View::of_dense(&shape.iter().map(|size| size + 3).collect::<Vec<_>>(), &vec![1; shape.len()])
+}
+
+/// In memory with the channels at the other end.
+fn permuted(shape: &[usize], axis: usize) -> View {
+    let mut order: Vec<usize> = (0..shape.len()).filter(|i| *i != axis).collect();
+    order.insert(if axis == 1 { shape.len() - 1 } else { 1 }, axis);
+    let dense = View::of_dense(&order.iter().map(|axis| shape[*axis]).collect::<Vec<_>>(), &[]);
+    let back: Vec<usize> = (0..shape.len()).map(|axis| order.iter().position(|i| *i == axis).unwrap_or(axis)).collect();
+    dense.permuted(&back)
+}
+
+/// The last two axes backwards.
+fn flip(shape: &[usize]) -> View {
+    let View { mut offset, mut strides } = View::of_dense(shape, &[]);
+    for axis in shape.len() - 2..shape.len() {
+        offset += (shape[axis] - 1) * strides[axis].unsigned_abs();
+        strides[axis] = -strides[axis];
+    }
+    View { offset, strides }
+}
+
+/// The training passes, and dx alone.
+fn some_training() -> Vec<Operation> {
+    vec![OPERATIONS[1], OPERATIONS[2], Operation::Backward(Gradients::DX)]
+}
+
+fn placed(placement: Placement) -> Vec<Way> {
+    regimes().map(|choice| Way { choice, placement, ..Way::BY_RULE }).to_vec()
 }
 
 fn subjects(shapes: &[(&'static str, &[usize])]) -> Vec<Subject> {

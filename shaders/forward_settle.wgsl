@@ -1,0 +1,40 @@
+// Training forward in three dispatches, the second: every unit's parts merged, its statistics left,
+// and what `forward_apply` needs of it left in scratch, so that it need bind no per-channel buffer and
+// merge nothing. For devices with few bindings, and for many parts.
+//
+// A workgroup owns whole units. Reads a few values a part, writes a few a unit.
+
+#import element
+#import walk
+#import batch
+#import moments
+#import records
+#import merge_records
+#import affine
+#import outcome
+#import health
+
+@group(0) @binding(9) var<storage, read_write> scratch: array<V>;
+
+@compute @workgroup_size(LANES * COLUMNS)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let workgroup = workgroup_number(id, grid);
+    if workgroup >= params.tiles { return; }
+    let at = place(workgroup, local);
+    let about_pivot = merge_records(local, at.unit, at.lane);
+    if !at.inside || at.lane > 0u { return; }
+
+    // Of an empty batch nobody has chosen a pivot.
+    let some = about_pivot.count > CHANNEL_ZERO;
+    let centre = select(CHANNEL_ZERO, lead(scratch[plane_at(PIVOT, at.unit)]), some);
+    let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
+    leave(at.unit, statistics);
+    let affine = affine_of(at.unit, statistics);
+    scratch[plane_at(MEAN, at.unit)] = spread(about_pivot.mean);
+    scratch[plane_at(SCALE, at.unit)] = spread(affine.scale);
+    scratch[plane_at(SHIFT, at.unit)] = spread(affine.shift);
+}

@@ -1,0 +1,22 @@
+// dx = gamma * r * (dy - level - (x - mean) * slope), less what all dy of a channel have mutually:
+//   level = sum(dy) / m,  slope = r * sum(dy * xhat) / m.
+// Through frozen statistics they have nothing.
+
+struct Mutual {
+    level: V,
+    slope: V,
+}
+
+fn less(unit: u32, element: u32, of_y: V, z: V, mutual: Mutual) -> V {
+#if frozen
+    return of_y;
+#else
+    let rest = of_y - mutual.level - z * mutual.slope;
+#if masked
+    // What did not count for the statistics has no share in them.
+    return select(of_y, rest, valid_at(unit, element));
+#else
+    return rest;
+#endif
+#endif
+}

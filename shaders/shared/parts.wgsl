@@ -1,0 +1,14 @@
+// What the backward pass's first dispatch leaves in scratch for the next ones: sum(dy) and
+// sum(dy * (x - mean)) of every part of every unit. Behind them planes of one V a unit: from
+// `backward_settle`, what `backward_apply` needs.
+
+const MEAN: u32 = 0u;
+const SCALE: u32 = 1u;
+const SHIFT: u32 = 2u;
+const INVERSE: u32 = 3u;
+const LEVEL: u32 = 4u;
+const SLOPE: u32 = 5u;
+
+fn sums_at(part: u32, unit: u32) -> u32 { return 2u * (part * params.units + unit); }
+
+fn plane_at(plane: u32, unit: u32) -> u32 { return (2u * params.all_parts + plane) * params.units + unit; }

@@ -1,0 +1,345 @@
+//! The dispatches of an operation, put together.
+
+use super::{Geometry, MOST_CHUNKS, Planner, Stretch};
+use crate::descriptor::{Descriptor, Gradients, Momentum};
+use crate::error::PlanError;
+use crate::recipe::{Dispatch, Operation, Params, Piece, Regime};
+use crate::shader::{Flag, Flags, Kernel, Permutation, Tile};
+
+/// The dispatches of a recipe as they are put together.
+pub(super) struct Assembly<'a, 'b> {
+    pub(super) planner: &'a Planner<'b>,
+    pub(super) geometry: Geometry,
+    pub(super) tile: Tile,
+    pub(super) items: u32,
+    pub(super) stretches: Vec<Stretch>,
+    pub(super) dispatches: Vec<Dispatch>,
+    /// Bytes of scratch.
+    pub(super) scratch: u64,
+}
+
+impl Assembly<'_, '_> {
+    pub(super) fn assemble(&mut self, regime: Regime) -> Result<(), PlanError> {
+        match (self.planner.operation, regime) {
+            (Operation::Inference, _) => {
+                let flags = self.planner.affine_flags().and(self.planner.finish_flags()).with(Flag::Frozen);
+                self.over_windows(Kernel::Inference, |_| flags)
+            }
+            (Operation::FrozenBackward(_), Regime::Elementwise) => {
+                let flags = Flags::of(&[(Flag::Gradient, true), (Flag::Gamma, self.planner.descriptor.gamma)]);
+                self.over_windows(Kernel::Inference, |_| flags)
+            }
+            (Operation::UpdateRunning, _) => self.move_running(),
+            (Operation::Forward, Regime::Resident) => self.forward_resident(),
+            (Operation::Forward, _) => self.forward_split(),
+            (Operation::Backward(wanted), _) => self.backward(wanted, false, regime),
+            (Operation::FrozenBackward(wanted), _) => self.backward(wanted, true, regime),
+            _ => self.step(),
+        }
+    }
+
+    /// One step of a pass whose statistics, or sums, are values.
+    pub(super) fn step(&mut self) -> Result<(), PlanError> {
+        let planner = self.planner;
+        let backward = planner.backward_flags(false);
+        let Params { units, .. } = self.stretches[0].params;
+        match planner.operation {
+            Operation::Gather => {
+                self.forward_partials(false)?;
+                self.over_units(Kernel::Gather, planner.padding_flags())
+            }
+            Operation::Normalize => {
+                let renorm = Flags::of(&[(Flag::Renorm, planner.descriptor.renorm.is_some())]);
+                let flags = planner.affine_flags().and(planner.finish_flags()).and(renorm);
+                self.over_windows(Kernel::Inference, |_| flags)
+            }
+            Operation::Merge(parts) | Operation::MergeBackward(parts) => {
+                if !(1..=MOST_CHUNKS).contains(&parts) {
+                    let because = format!("there are {parts}; one call merges 1 to {MOST_CHUNKS}");
+                    return Err(PlanError::Option { option: "parts", because });
+                }
+                self.stretches[0].params.all_parts = parts;
+                let forward = matches!(planner.operation, Operation::Merge(_));
+                self.small(if forward { Kernel::Merge } else { Kernel::MergeBackward }, Flags::default(), units)
+            }
+            Operation::Finalize => {
+                let moves = planner.moves_at_once(self.geometry);
+                let moves = moves && self.fits(Kernel::Finalize, planner.outcome_flags(true));
+                self.small(Kernel::Finalize, planner.outcome_flags(moves), units)?;
+                if moves { Ok(()) } else { self.move_running() }
+            }
+            Operation::GatherBackward => {
+                let dresidual = planner.backward_flags(true).has(Flag::Dresidual);
+                let flags = backward.and(Flags::of(&[(Flag::Dresidual, dresidual)]));
+                self.over_windows(Kernel::BackwardPartial, |_| flags)?;
+                self.over_units(Kernel::GatherBackward, without_elements(backward))?;
+                self.scratch = self.backward_records();
+                Ok(())
+            }
+            Operation::FinalizeBackward => {
+                let Descriptor { gamma, renorm, .. } = planner.descriptor;
+                let flags = Flags::of(&[
+                    (Flag::Gamma, *gamma),
+                    (Flag::Dgamma, true),
+                    (Flag::Dbeta, true),
+                    (Flag::Renorm, renorm.is_some()),
+                    (Flag::Counted, true),
+                ]);
+                self.small(Kernel::FinalizeBackward, flags, units)
+            }
+            _ => {
+                let flags = backward.with(Flag::Dx).with(Flag::Given);
+                self.over_windows(Kernel::BackwardApply, |_| flags)
+            }
+        }
+    }
+
+    /// Two V a part and unit, and the planes of `shared/parts.wgsl`.
+    pub(super) fn backward_records(&self) -> u64 {
+        let Params { units, all_parts, .. } = self.stretches[0].params;
+        self.v() * u64::from(units) * (2 * u64::from(all_parts) + 6)
+    }
+
+    fn permutation(&self, kernel: Kernel, flags: Flags) -> Permutation {
+        self.planner.permutation(
+            self.geometry,
+            self.tile,
+            if kernel.is_resident() { self.items } else { 0 },
+            kernel,
+            flags,
+        )
+    }
+
+    fn fits(&self, kernel: Kernel, flags: Flags) -> bool {
+        self.planner.fits_bindings(&self.permutation(kernel, flags))
+    }
+
+    fn push(
+        &mut self,
+        permutation: Permutation,
+        workgroups: u64,
+        params: Params,
+        pieces: Vec<Piece>,
+    ) -> Result<(), PlanError> {
+        self.planner.check_workgroup(&permutation)?;
+        let grid = self.planner.grid(workgroups)?;
+        self.dispatches.push(Dispatch { permutation, grid, pieces, params });
+        Ok(())
+    }
+
+    /// A kernel once a window, over all of it.
+    fn over_windows(&mut self, kernel: Kernel, flags: impl Fn(&Stretch) -> Flags) -> Result<(), PlanError> {
+        for i in 0..self.stretches.len() {
+            let Stretch { params, ref pieces, .. } = self.stretches[i];
+            let (pieces, flags) = (pieces.clone(), flags(&self.stretches[i]));
+            let workgroups = u64::from(params.tiles) * u64::from(params.parts);
+            let permutation = self.permutation(kernel, flags);
+            self.push(permutation, workgroups, params, pieces)?;
+        }
+        Ok(())
+    }
+
+    /// A kernel once a range of units, whatever windows they come in.
+    pub(super) fn over_units(&mut self, kernel: Kernel, flags: Flags) -> Result<(), PlanError> {
+        for i in 0..self.stretches.len() {
+            let params = self.stretches[i].params;
+            if params.first_part == 0 {
+                let permutation = self.permutation(kernel, flags);
+                self.push(permutation, u64::from(params.tiles), params, vec![])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A kernel with an invocation for each of `many` things.
+    pub(super) fn small(&mut self, kernel: Kernel, flags: Flags, many: u32) -> Result<(), PlanError> {
+        let permutation = self.permutation(kernel, flags);
+        let workgroups = many.div_ceil(self.tile.invocations());
+        let params = self.stretches[0].params;
+        self.push(permutation, u64::from(workgroups), params, vec![])
+    }
+
+    fn forward_resident(&mut self) -> Result<(), PlanError> {
+        let planner = self.planner;
+        let flags = |moves| planner.forward_flags().and(planner.outcome_flags(moves));
+        let moves = planner.moves_at_once(self.geometry) && self.fits(Kernel::ForwardResident, flags(true));
+        self.over_windows(Kernel::ForwardResident, |_| flags(moves))?;
+        if moves { Ok(()) } else { self.move_running() }
+    }
+
+    fn forward_split(&mut self) -> Result<(), PlanError> {
+        let planner = self.planner;
+        let outcome = |moves| planner.outcome_flags(moves);
+        let apply = |moves| planner.finish_flags().and(planner.padding_flags()).and(outcome(moves));
+        let can_move = planner.moves_at_once(self.geometry);
+        let moves = can_move && self.fits(Kernel::ForwardApply, without_counter(apply(true)));
+        let settles = !self.fits(Kernel::ForwardApply, without_counter(apply(moves)));
+        let moves =
+            if settles { can_move && self.fits(Kernel::ForwardSettle, without_counter(outcome(true))) } else { moves };
+        let counts = outcome(moves).has(Flag::Counter);
+
+        self.forward_partials(counts)?;
+        if settles {
+            self.over_units(Kernel::ForwardSettle, without_counter(outcome(moves)).and(planner.padding_flags()))?;
+            let flags = planner.finish_flags().with(Flag::Settled);
+            self.over_windows(Kernel::ForwardApply, |_| flags)?;
+        } else {
+            self.over_windows(Kernel::ForwardApply, |_| without_counter(apply(moves)))?;
+        }
+        if moves { Ok(()) } else { self.move_running() }
+    }
+
+    /// Every window's records; the first of all dispatches counts.
+    fn forward_partials(&mut self, counts: bool) -> Result<(), PlanError> {
+        let planner = self.planner;
+        let partial = planner.padding_flags().and(Flags::of(&[(Flag::Health, planner.descriptor.health)]));
+        for i in 0..self.stretches.len() {
+            let Stretch { params, ref pieces, .. } = self.stretches[i];
+            let pieces = pieces.clone();
+            let flags =
+                partial.and(Flags::of(&[(Flag::Counter, counts && i == 0), (Flag::Pivoted, params.first_part > 0)]));
+            let permutation = self.permutation(Kernel::ForwardPartial, flags);
+            self.push(permutation, u64::from(params.tiles) * u64::from(params.parts), params, pieces)?;
+        }
+        self.scratch = self.forward_records();
+        Ok(())
+    }
+
+    /// Three V a part and unit, and the planes of `shared/records.wgsl`.
+    pub(super) fn forward_records(&self) -> u64 {
+        let Params { units, all_parts, .. } = self.stretches[0].params;
+        self.v() * u64::from(units) * (3 * u64::from(all_parts) + 4)
+    }
+
+    /// The running statistics moved by what has been saved.
+    fn move_running(&mut self) -> Result<(), PlanError> {
+        let Some(running) = self.planner.descriptor.running else { return Ok(()) };
+        let Params { units, channel_modulus, group_modulus, kept_steps, .. } = self.stretches[0].params;
+        let cumulative = running.momentum == Momentum::Cumulative;
+        let many = match self.geometry.groups {
+            None => units,
+            Some(groups) if groups.stepped => kept_steps.min(group_modulus).saturating_mul(channel_modulus),
+            Some(groups) => groups.channels,
+        };
+        self.check_groups()?;
+        if cumulative {
+            self.small(Kernel::Count, Flags::default().with(Flag::Counter), 1)?;
+        }
+        let counts = running.has_counter() && !cumulative;
+        self.small(Kernel::Running, Flags::of(&[(Flag::Cumulative, cumulative), (Flag::Counter, counts)]), many)
+    }
+
+    /// One loop over all groups must end before drivers end it.
+    fn check_groups(&self) -> Result<(), PlanError> {
+        let groups = self.stretches[0].params.group_modulus;
+        if self.geometry.groups.is_some() && groups > MOST_CHUNKS {
+            let because = format!("there are {groups} groups or steps, and no more than {MOST_CHUNKS} are added up");
+            return Err(PlanError::Option { option: "over", because });
+        }
+        Ok(())
+    }
+
+    fn v(&self) -> u64 {
+        4 * self.geometry.width()
+    }
+
+    fn backward(&mut self, wanted: Gradients, frozen: bool, regime: Regime) -> Result<(), PlanError> {
+        let planner = self.planner;
+        let Params { units, .. } = self.stretches[0].params;
+        let all = planner.backward_flags(true);
+        let first = planner.backward_flags(false);
+        let sums = wanted.dgamma || wanted.dbeta;
+        let records = if regime == Regime::Resident { 0 } else { self.backward_records() };
+        // Gradients of every group's channels, to be added up.
+        let grouped = self.geometry.groups.is_some() && sums;
+        let alignment = planner.capabilities.alignment;
+        let channels = 4 * u64::from(units) * if self.geometry.channels_last { self.geometry.width() } else { 1 };
+        let gradients = [records.next_multiple_of(alignment), 0];
+        let gradients = [gradients[0], (gradients[0] + channels).next_multiple_of(alignment)];
+        let from = self.dispatches.len();
+        if regime == Regime::Resident {
+            self.over_windows(Kernel::BackwardResident, |_| all)?;
+        } else {
+            let dresidual = all.has(Flag::Dresidual);
+            // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much.
+            let full = first.and(Flags::of(&[(Flag::Dx, frozen && wanted.dx), (Flag::Dresidual, dresidual)]));
+            let at_once = self.fits(Kernel::BackwardPartial, full);
+            let partial = if at_once { full } else { first };
+            self.over_windows(Kernel::BackwardPartial, |_| partial)?;
+            let dx_later = wanted.dx && !partial.has(Flag::Dx);
+            let dresidual_later = dresidual && !at_once;
+            let apply = first.and(Flags::of(&[
+                (Flag::Dx, true),
+                (Flag::Dgamma, wanted.dgamma),
+                (Flag::Dbeta, wanted.dbeta),
+                (Flag::Dresidual, dresidual_later),
+            ]));
+            let settle = without_elements(first).and(Flags::of(&[
+                (Flag::Dx, dx_later),
+                (Flag::Dgamma, wanted.dgamma),
+                (Flag::Dbeta, wanted.dbeta),
+            ]));
+            if !dx_later && dresidual_later {
+                let (what, needs) =
+                    ("backward_partial", u64::from(self.permutation(Kernel::BackwardPartial, full).storage_buffers()));
+                let (limit, has) =
+                    ("max_storage_buffers_per_shader_stage", u64::from(planner.capabilities.storage_buffers));
+                return Err(PlanError::Limit { what, needs, limit, has });
+            }
+            if !dx_later {
+                if sums {
+                    self.over_units(Kernel::BackwardSettle, settle)?;
+                }
+            } else if self.fits(Kernel::BackwardApply, apply) {
+                self.over_windows(Kernel::BackwardApply, |_| apply)?;
+            } else {
+                self.over_units(Kernel::BackwardSettle, settle)?;
+                let settled = without_statistics(apply).with(Flag::Settled);
+                self.over_windows(Kernel::BackwardApply, |_| settled)?;
+            }
+            self.scratch = records;
+        }
+        if grouped {
+            self.scratch = gradients[1] + channels;
+            for dispatch in &mut self.dispatches[from..] {
+                let region = |slot, offset, bytes| Piece { slot, argument: "scratch", offset, bytes };
+                dispatch.pieces.push(region("dgamma", gradients[0], channels));
+                dispatch.pieces.push(region("dbeta", gradients[1], channels));
+                if records > 0 {
+                    dispatch.pieces.push(region("scratch", 0, records));
+                }
+            }
+            self.collapse(wanted, gradients, channels)?;
+        }
+        Ok(())
+    }
+
+    /// dγ and dβ of all groups added up, found in scratch at these offsets.
+    pub(super) fn collapse(&mut self, wanted: Gradients, at: [u64; 2], bytes: u64) -> Result<(), PlanError> {
+        self.check_groups()?;
+        let flags = Flags::of(&[(Flag::Dgamma, wanted.dgamma), (Flag::Dbeta, wanted.dbeta)]);
+        let permutation = self.permutation(Kernel::Collapse, flags);
+        let params = self.stretches[0].params;
+        let workgroups = params.channel_modulus.div_ceil(self.tile.invocations());
+        let region = |slot, offset| Piece { slot, argument: "scratch", offset, bytes };
+        let pieces = vec![region("dgamma_of_units", at[0]), region("dbeta_of_units", at[1])];
+        self.push(permutation, u64::from(workgroups), params, pieces)
+    }
+}
+
+/// Of kernels that do not count batches.
+fn without_counter(flags: Flags) -> Flags {
+    flags.without(Flag::Counter)
+}
+
+/// Of kernels that see no tensor of x's shape, but have to know what x is found by.
+pub(super) fn without_elements(flags: Flags) -> Flags {
+    [Flag::Signs, Flag::Residual, Flag::Masked, Flag::Lengths].into_iter().fold(flags, Flags::without)
+}
+
+/// Of kernels to which everything a channel is handed in scratch.
+fn without_statistics(flags: Flags) -> Flags {
+    [Flag::Gamma, Flag::Beta, Flag::Dgamma, Flag::Dbeta, Flag::Health, Flag::Counted]
+        .into_iter()
+        .fold(flags, Flags::without)
+}

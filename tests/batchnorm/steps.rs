@@ -1,0 +1,249 @@
+//! A pass in steps, whose statistics are values: a batch in parts gives what the whole batch gives.
+
+use wgpu_batchnorm::recipe::Operation;
+use wgpu_batchnorm::verify::{Answer, Problem};
+use wgpu_batchnorm::wgpu::{Buffer, BufferBinding};
+use wgpu_batchnorm::{
+    Activation, ApplyBackwardBindings, Descriptor, Extras, FinalizeBackwardBindings, FinalizeBindings,
+    GatherBackwardBindings, GatherBindings, Gpu, Gradients, Layout, Mask, MergeBackwardBindings, MergeBindings,
+    Momentum, NormalizeBindings, Over, Padding, PlanError, Renorm, Running, RunningBindings, Statistics,
+};
+
+use crate::adapters::gpus;
+use crate::check::{problem, says};
+
+/// Samples of each part; one is empty.
+const PARTS: [usize; 4] = [3, 1, 0, 4];
+
+fn all(buffer: &Buffer) -> BufferBinding<'_> {
+    buffer.as_entire_buffer_binding()
+}
+
+/// A part of a problem's batch on the device.
+struct Part {
+    descriptor: Descriptor,
+    x: Buffer,
+    y: Buffer,
+    dy: Buffer,
+    dx: Buffer,
+    residual: Buffer,
+    dresidual: Buffer,
+    valid: Buffer,
+    signs: Buffer,
+    statistics: Buffer,
+    sums: Buffer,
+}
+
+impl Part {
+    fn new(gpu: &Gpu, whole: &Problem, first: usize, samples: usize) -> Self {
+        let shape = whole.descriptor.shape();
+        let per_sample: usize = shape[1..].iter().product();
+        let positions = per_sample / whole.descriptor.channels();
+        let of = |values: &[f32]| match values {
+            [] => gpu.empty(4).unwrap(),
+            values => gpu.upload(&values[first * per_sample..(first + samples) * per_sample]).unwrap(),
+        };
+        let valid: Vec<u8> =
+            whole.valid.iter().skip(first * positions).take(samples * positions).map(|v| u8::from(*v)).collect();
+        let empty = |values: usize| gpu.empty(4 * values.max(1) as u64).unwrap();
+        let (x, channels) = (of(&whole.x), whole.descriptor.channels());
+        let shape = [&[samples], &shape[1..]].concat();
+        let tensor = || empty(samples * per_sample);
+        Self {
+            descriptor: whole.descriptor.clone().of_shape(shape),
+            y: tensor(),
+            dy: of(&whole.dy),
+            dx: tensor(),
+            residual: of(&whole.residual),
+            dresidual: tensor(),
+            valid: gpu.upload(&[valid, vec![0; 4]].concat()).unwrap(),
+            signs: empty(samples * per_sample),
+            statistics: empty(3 * channels),
+            sums: empty(2 * channels),
+            x,
+        }
+    }
+
+    fn extras(&self, whole: &Problem, back: bool, apply: bool) -> Extras<'_> {
+        let (padded, residual) = (!whole.valid.is_empty(), !whole.residual.is_empty());
+        Extras {
+            valid: (padded && (!back || apply)).then(|| all(&self.valid)),
+            residual: (residual && !back).then(|| all(&self.residual)),
+            dresidual: (residual && back && !apply).then(|| all(&self.dresidual)),
+            signs: residual.then(|| all(&self.signs)),
+            ..Extras::default()
+        }
+    }
+}
+
+const SHAPE: [usize; 4] = [8, 12, 5, 8];
+
+type Make = fn() -> Descriptor;
+
+const VARIANTS: [(&str, Make); 6] = [
+    ("channels first", || Descriptor::new(SHAPE, Layout::ChannelsFirst)),
+    ("channels last", || Descriptor::new(SHAPE, Layout::ChannelsLast)),
+    ("narrow", || Descriptor::new([8, 7, 3, 5], Layout::ChannelsLast)),
+    ("padded", || Descriptor::new(SHAPE, Layout::ChannelsFirst).padding(Padding::Mask(Mask::Bytes))),
+    ("renormalized", || Descriptor::new(SHAPE, Layout::ChannelsLast).renorm(Renorm { r_max: 1.1, d_max: 0.2 })),
+    ("finished", || Descriptor::new(SHAPE, Layout::ChannelsFirst).activation(Activation::Relu).residual(true)),
+];
+
+/// Runs the steps on a batch in parts: what a forward and a backward pass over the whole would answer.
+fn in_parts(gpu: &Gpu, whole: &Problem) -> [Answer; 2] {
+    let (kernels, descriptor) = (&gpu.kernels, &whole.descriptor);
+    let channels = descriptor.channels();
+    let planes = |planes: usize| gpu.empty(4 * (planes * channels) as u64).unwrap();
+    let mut first = 0;
+    let parts = PARTS.map(|samples| {
+        first += samples;
+        Part::new(gpu, whole, first - samples, samples)
+    });
+    let (gamma, beta) = (gpu.upload(&whole.gamma).unwrap(), gpu.upload(&whole.beta).unwrap());
+    let (gamma, beta) = (Some(all(&gamma)), Some(all(&beta)));
+    let mean = gpu.upload(&whole.running_mean).unwrap();
+    let variance = gpu.upload(&whole.running_variance).unwrap();
+
+    for part in &parts {
+        let plan = kernels.gather(&part.descriptor).unwrap();
+        let scratch = gpu.empty(plan.scratch_bytes()).unwrap();
+        let extras = Extras { residual: None, signs: None, ..part.extras(whole, false, false) };
+        let (x, statistics) = (all(&part.x), all(&part.statistics));
+        let bound = plan.bind(&GatherBindings { x, statistics, scratch: Some(all(&scratch)), extras }).unwrap();
+        gpu.run(|pass| bound.record(pass));
+    }
+    let (statistics, saved, scale_and_shift) = (planes(3), planes(whole.saved.len() / channels), planes(2));
+    let many = read_all(gpu, parts.iter().map(|part| &part.statistics));
+    let merge = kernels.merge(descriptor, PARTS.len() as u32).unwrap();
+    let many_there = gpu.upload(&many).unwrap();
+    let merge = merge.bind(&MergeBindings { many: all(&many_there), statistics: all(&statistics) }).unwrap();
+    let finalize = FinalizeBindings {
+        statistics: all(&statistics),
+        gamma: gamma.clone(),
+        beta: beta.clone(),
+        running: Some(RunningBindings { mean: all(&mean), variance: all(&variance) }),
+        counter: None,
+        saved: all(&saved),
+        scale_and_shift: all(&scale_and_shift),
+        extras: Extras::default(),
+    };
+    let finalize = kernels.finalize(descriptor).unwrap().bind(&finalize).unwrap();
+    gpu.run(|pass| [&merge, &finalize].into_iter().for_each(|bound| bound.record(pass)));
+    assert_merged_alike(&many, &read(gpu, &statistics), channels);
+
+    for part in &parts {
+        let normalize = NormalizeBindings {
+            x: all(&part.x),
+            y: all(&part.y),
+            gamma: gamma.clone(),
+            beta: beta.clone(),
+            saved: all(&saved),
+            extras: Extras { valid: None, ..part.extras(whole, false, false) },
+        };
+        let normalize = kernels.normalize(&part.descriptor).unwrap().bind(&normalize).unwrap();
+        let plan = kernels.gather_backward(&part.descriptor).unwrap();
+        let scratch = gpu.empty(plan.scratch_bytes()).unwrap();
+        let gather = GatherBackwardBindings {
+            x: all(&part.x),
+            dy: all(&part.dy),
+            gamma: gamma.clone(),
+            saved: all(&saved),
+            sums: all(&part.sums),
+            scratch: Some(all(&scratch)),
+            extras: part.extras(whole, true, false),
+        };
+        let gather = plan.bind(&gather).unwrap();
+        gpu.run(|pass| [&normalize, &gather].into_iter().for_each(|bound| bound.record(pass)));
+    }
+    let (sums, dgamma, dbeta, coefficients) = (planes(2), planes(1), planes(1), planes(3));
+    let many = gpu.upload(&read_all(gpu, parts.iter().map(|part| &part.sums))).unwrap();
+    let merge = kernels.merge_backward(descriptor, PARTS.len() as u32).unwrap();
+    let merge = merge.bind(&MergeBackwardBindings { many: all(&many), sums: all(&sums) }).unwrap();
+    let finalize = FinalizeBackwardBindings {
+        sums: all(&sums),
+        saved: all(&saved),
+        gamma: gamma.clone(),
+        dgamma: all(&dgamma),
+        dbeta: all(&dbeta),
+        coefficients: all(&coefficients),
+    };
+    let finalize = kernels.finalize_backward(descriptor).unwrap().bind(&finalize).unwrap();
+    gpu.run(|pass| [&merge, &finalize].into_iter().for_each(|bound| bound.record(pass)));
+    for part in &parts {
+        let apply = ApplyBackwardBindings {
+            x: all(&part.x),
+            dy: all(&part.dy),
+            gamma: gamma.clone(),
+            saved: all(&saved),
+            sums: all(&sums),
+            dx: all(&part.dx),
+            extras: Extras { dresidual: None, ..part.extras(whole, true, true) },
+        };
+        let apply = kernels.apply_backward(&part.descriptor).unwrap().bind(&apply).unwrap();
+        gpu.run(|pass| apply.record(pass));
+    }
+
+    let of_parts = |tensor: fn(&Part) -> &Buffer| -> Vec<f32> {
+        let full = parts.iter().filter(|part| part.descriptor.shape()[0] > 0);
+        read_all(gpu, full.map(tensor))
+    };
+    let forward = vec![
+        ("y", of_parts(|part| &part.y)),
+        ("saved", read(gpu, &saved)),
+        ("running_mean", read(gpu, &mean)),
+        ("running_variance", read(gpu, &variance)),
+    ];
+    let backward = vec![
+        ("dx", of_parts(|part| &part.dx)),
+        ("dresidual", of_parts(|part| &part.dresidual)),
+        ("dgamma", read(gpu, &dgamma)),
+        ("dbeta", read(gpu, &dbeta)),
+    ];
+    [Answer(forward), Answer(backward)]
+}
+
+fn read(gpu: &Gpu, buffer: &Buffer) -> Vec<f32> {
+    pollster::block_on(gpu.read(buffer)).unwrap()
+}
+
+fn read_all<'a>(gpu: &Gpu, buffers: impl Iterator<Item = &'a Buffer>) -> Vec<f32> {
+    buffers.flat_map(|buffer| read(gpu, buffer)).collect()
+}
+
+/// The host merges as the device does.
+fn assert_merged_alike(many: &[f32], merged: &[f32], channels: usize) {
+    let mut all = vec![Statistics::default(); channels];
+    for part in many.chunks(3 * channels) {
+        all.iter_mut().zip(Statistics::from_planes(part)).for_each(|(all, part)| all.merge(part));
+    }
+    for (host, device) in Statistics::to_planes(&all).iter().zip(merged) {
+        assert!((host - device).abs() <= 1e-6 * host.abs().max(1.0), "{host} on the host, {device} on the device");
+    }
+}
+
+#[test]
+fn parts_make_the_whole() {
+    for (gpu, (name, variant)) in gpus().iter().flat_map(|gpu| VARIANTS.map(|variant| (gpu, variant))) {
+        let whole = problem(variant());
+        let operations = [Operation::Forward, Operation::Backward(Gradients::ALL)];
+        for (operation, answer) in operations.into_iter().zip(in_parts(gpu, &whole)) {
+            for verdict in whole.judge(operation, &answer) {
+                let has = answer.0.iter().any(|(name, _)| *name == verdict.name);
+                assert!(!has || verdict.passed(), "{} {name}: {verdict:#?}", gpu.name());
+            }
+            assert!(["y", "dx"].iter().any(|name| !answer.get(name).is_empty()));
+        }
+    }
+}
+
+#[test]
+fn what_has_no_whole_is_refused() {
+    let gpu = &gpus()[0];
+    let grouped = Descriptor::new(SHAPE, Layout::ChannelsFirst).over(Over::Groups { samples: 2 });
+    says(&gpu.kernels.gather(&grouped).unwrap_err(), &["over", "whole batch"]);
+    let average = Running { momentum: Momentum::Cumulative, ..Running::default() };
+    let averaged = Descriptor::new(SHAPE, Layout::ChannelsFirst).running(average);
+    says(&gpu.kernels.finalize(&averaged).unwrap_err(), &["running", "update_running"]);
+    let plain = Descriptor::new(SHAPE, Layout::ChannelsFirst);
+    assert!(matches!(gpu.kernels.merge(&plain, 0), Err(PlanError::Option { option: "parts", .. })));
+}
