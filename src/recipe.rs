@@ -260,7 +260,7 @@ pub struct Recipe {
     /// What a forward pass has to leave to the backward pass besides, and the backward pass takes.
     pub kept: Kept,
     /// Bytes of the bits that a training forward keeps of its activation and a backward reads, 0 for none:
-    /// [`Kept::Signs`](crate::Kept::Signs).
+    /// [`Kept::Signs`].
     pub signs_bytes: u64,
     /// Bytes that the dispatches read from memory: tensors as often as they are read, per-channel values and
     /// scratch once, since what reads them again finds them in the cache.

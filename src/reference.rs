@@ -3,7 +3,7 @@
 //! What the kernels compute is checked against this. Letters are those of Ioffe and Szegedy (2015):
 //! μ and σ² are mean and biased variance of m values, x̂ = (x − μ)/√(σ² + ε). The values that share them
 //! are a "unit": a channel, or with [`Over`] a channel within one group or step. Options have the formulas of
-//! their types: [`Padding`](crate::Padding), [`Over`], [`Renorm`](crate::Renorm), [`Activation`]. How tensors
+//! their types: [`Padding`], [`Over`], [`Renorm`](crate::Renorm), [`Activation`]. How tensors
 //! lie in memory and in which types is not looked at: here all are dense.
 
 use crate::descriptor::{Activation, Descriptor, Layout, Over, Padding, RunningVariance};
@@ -26,7 +26,7 @@ pub struct Tensors<'a> {
     /// The running variance, likewise.
     pub running_variance: &'a [f32],
     /// Which positions count, in x's order without its channel axis; empty if all do. Not looked at without
-    /// [`Padding`](crate::Padding).
+    /// [`Padding`].
     pub valid: &'a [bool],
 }
 

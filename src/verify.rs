@@ -79,6 +79,12 @@ impl Problem {
         if descriptor.from_y {
             (gamma[channels / 2], beta[channels / 2]) = (1.0 / 8192.0, 2.0);
         }
+        // A view may have one place for several values.
+        let as_lies = |tensor: Name, values: Vec<f32>| {
+            let form = Form::of(&descriptor, tensor);
+            if values.is_empty() { values } else { form.values(&form.words(&values), values.len()) }
+        };
+        let (x, dy, residual) = (as_lies(Name::X, x), as_lies(Name::Dy, dy), as_lies(Name::Residual, residual));
         let valid = random_padding(&descriptor, &mut random);
         let (saved, batches) = (vec![], 0);
         Self { x, dy, residual, gamma, beta, running_mean, running_variance, valid, saved, batches, descriptor }

@@ -27,7 +27,7 @@ impl Dim {
     /// Whether it can be walked four values at a time.
     pub(super) fn is_wide(&self, fastest: bool) -> bool {
         if fastest {
-            self.size.is_multiple_of(4) && self.strides.iter().all(|stride| [0, 1].contains(stride))
+            self.size.is_multiple_of(4) && self.strides == [1; 6]
         } else {
             self.strides.iter().all(|stride| stride % 4 == 0)
         }
@@ -83,10 +83,13 @@ impl Planner<'_> {
             if size == 1 {
                 continue;
             }
-            let mut strides = [0; 6];
-            for (slot, tensor) in self.tensors() {
-                let dense = View::dense(shape);
-                strides[slot as usize] = self.descriptor.view_of(tensor).unwrap_or(&dense).strides[axis] as i64;
+            let dense = View::dense(shape);
+            let stride = |tensor| self.descriptor.view_of(tensor).unwrap_or(&dense).strides[axis] as i64;
+            let tensors = self.tensors();
+            // Slots that are not used go along with the first.
+            let mut strides = [tensors.first().map_or(0, |(_, tensor)| stride(*tensor)); 6];
+            for (slot, tensor) in tensors {
+                strides[slot as usize] = stride(tensor);
             }
             match dims.last_mut() {
                 Some(last) if (0..6).all(|t| last.strides[t] == strides[t] * size as i64) => {

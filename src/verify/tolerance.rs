@@ -20,7 +20,7 @@ const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 ///   d: (dμ + u·(|μ| + |μ_r|))·ρ_r + 8u·|μ − μ_r|·ρ_r, as far as d is not clamped;
 /// - z = γ·(x̂·r + d) + β + residual: |γ|·(r·(dμ·ρ + X·dρ/ρ + 4u·X) + X·dr + dd)
 ///   + 4u·(|γ|·(r·X + |d|) + |β| + |residual| + |z|), X the largest |x̂|;
-/// - y: what the [activation](Bent) makes of it;
+/// - y: what the activation makes of it;
 /// - dz = dy·activation′(z): likewise; then B = Σdz, A = Σdz·x̂ and dx = γ·r·ρ·(dz − B/m − x̂·A/m) with the
 ///   tolerances of their terms and sums; x̂ found again from y is off by 4u·(|x̂| + |β/γ|);
 /// - what is stored in 16 bits: half a unit in the last place besides.

@@ -497,7 +497,14 @@ fn viewed(one: &Subject) -> Vec<Subject> {
     let alike = views.each_ref().map(|view| with_views(&one, |_| view.clone()));
     let own = with_views(&one, |i| views[i % views.len()].clone());
     let signs = own.with(|it| it.activation(Activation::LeakyRelu(0.1)));
-    alike.into_iter().chain([own, signs]).collect()
+    // One row of values for all, and one value a row.
+    let last = shape.len() - 1;
+    let spread = [0, last].map(|axis| {
+        let mut view = View::of_dense(shape, &[]);
+        view.strides[axis] = 0;
+        one.with(|it| it.view(Tensor::Residual, view))
+    });
+    alike.into_iter().chain([own, signs]).chain(spread).collect()
 }
 
 fn with_views(one: &Subject, view: impl Fn(usize) -> View) -> Subject {
