@@ -78,6 +78,9 @@ fn main(
 
     let sums = sum_lanes(local, mine);
     if at.inside && at.lane == 0u {
+#if health from_y
+        if at.part == 0u && params.first_part == 0u { note(3u, tally_channels(lost(u, at.unit))); }
+#endif
         let to = sums_at(params.first_part + at.part, at.unit);
         scratch[to] = sums.a;
         scratch[to + 1u] = sums.b;

@@ -8,7 +8,9 @@
 
 #import element
 #import walk
+#if dx
 #import valid
+#endif
 #import reads x 1
 #import dy_to_dx
 #import sums

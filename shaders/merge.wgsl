@@ -1,6 +1,6 @@
 // Statistics of several batches, or of one batch in several places, merged in their order:
 //   mean = (n1 mean1 + n2 mean2) / n,   variance = (n1 var1 + n2 var2) / n + (mean2 - mean1)^2 n1 n2 / n^2.
-// `parts` holds planes of counts, means and variances of all units, then those of the next part.
+// `many` holds planes of counts, means and variances of all units, then those of the next part.
 //
 // An invocation owns one unit. Reads three values a part, writes three.
 

@@ -3,7 +3,7 @@
 use wgpu::{BufferBinding, BufferUsages};
 
 use crate::buffer;
-use crate::descriptor::{Descriptor, Tensor};
+use crate::descriptor::{Descriptor, Float, Tensor};
 use crate::error::BindError;
 use crate::kernels::Pipeline;
 use crate::recipe::{Dispatch, Piece};
@@ -46,7 +46,15 @@ impl<'a> Argument<'a> {
             let what = match argument {
                 "counter" => "a count in one u32".to_owned(),
                 "health" => "a Health of four u32".to_owned(),
-                _ => format!("shape {:?} ({:?}) of {:?}", descriptor.shape, descriptor.layout, descriptor.types.x),
+                _ => {
+                    let float = match argument {
+                        "gamma" | "beta" | "dgamma" | "dbeta" => descriptor.types.parameters,
+                        "running_mean" | "running_variance" => descriptor.types.running,
+                        _ if Tensor::ALL.iter().any(|tensor| tensor.name() == argument) => descriptor.types.x,
+                        _ => Float::F32,
+                    };
+                    format!("shape {:?} ({:?}) with {argument} in {float:?}", descriptor.shape, descriptor.layout)
+                }
             };
             return Err(BindError::Size { argument, has, needs, exactly, what });
         }

@@ -173,6 +173,16 @@ impl Float {
             Self::F16 | Self::Bf16 => 2,
         }
     }
+
+    /// The square root of its rounding: a factor less than this loses what it scales beside what is added
+    /// (`shaders/shared/statistics.wgsl`).
+    pub(crate) const fn least_scale(self) -> f64 {
+        match self {
+            Self::F32 => 0.000244140625,
+            Self::F16 => 0.022097087,
+            Self::Bf16 => 0.0625,
+        }
+    }
 }
 
 /// The types of all tensors. What is stored in 16 bits is rounded to the nearest, ties to even.
@@ -206,7 +216,9 @@ impl Types {
 /// dβ = Σdy and dγ = Σdy·x̂ over all positions, since all of y has been computed, and
 /// dx = γ·r·(dy − v·(dβ + x̂·dγ)/m). Where dy is 0 at padding, what x is there does not matter.
 ///
-/// Where nothing is valid, μ = 0 and σ² = 0, and the running statistics stay as they are.
+/// Where nothing is valid, μ = 0 and σ² = 0, and the running statistics stay as they are. (A mean far from zero costs
+/// the variance digits where the first, the middle and the last position are all padding: statistics are taken about
+/// one of these.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Padding {
     /// No padding: every position counts.
@@ -260,6 +272,7 @@ pub enum Over {
     /// Each step of the one axis that is neither batch nor channel (`[N, C, T]` or `[N, T, C]`): recurrent batch
     /// norm (Cooijmans et al. 2016). There are running statistics for each of `kept` steps, in memory as
     /// `[kept, C]`; later steps are normalised by the last of them in inference, and leave them alone in training.
+    /// Step by step it is a batch norm of `[N, C]` each, on that step's range of the running statistics.
     Steps {
         /// Steps that have running statistics of their own.
         kept: usize,
@@ -393,7 +406,9 @@ impl View {
         for axis in (1..whole.len()).rev() {
             strides[axis - 1] = strides[axis].saturating_mul(isize::try_from(whole[axis]).unwrap_or(isize::MAX));
         }
-        let offset = start.iter().zip(&strides).map(|(start, stride)| start * stride.unsigned_abs()).sum();
+        let offset = start.iter().zip(&strides).fold(0_usize, |offset, (start, stride)| {
+            offset.saturating_add(start.saturating_mul(stride.unsigned_abs()))
+        });
         Self { offset, strides }
     }
 
@@ -534,9 +549,9 @@ impl Descriptor {
 
     /// Has the backward pass take y in place of x, so that x need not be kept (Rota Bulò, Porzi and
     /// Kontschieder 2018, "In-Place Activated BatchNorm"): x̂ = (activation⁻¹(y) − β)/γ. For the identity and
-    /// leaky ReLU with a positive slope, without a residual. x̂ is off by about u·(|x̂| + |β/γ|), u = 2⁻²⁴: where
-    /// |γ| < 2⁻¹²·|β|, or γ is 0, too much to use, and x̂ is taken as 0; [`health`](Self::health) counts such
-    /// channels.
+    /// leaky ReLU with a positive slope, without a residual. x̂ is off by about u·(|x̂| + |β/γ|), where u is
+    /// the rounding of y: 2⁻²⁴ of f32, 2⁻¹¹ of f16, 2⁻⁸ of bf16. Where |γ| ≤ √u·|β|, or γ is 0, that is too much to
+    /// use, and x̂ is taken as 0; [`health`](Self::health) counts such channels.
     pub fn backward_from_y(self, from_y: bool) -> Self {
         Self { from_y, ..self }
     }
@@ -602,9 +617,9 @@ impl Descriptor {
         let sets = match self.over {
             Over::Batch => 1,
             Over::Groups { samples } => shape(0).div_ceil(samples.max(1)).max(1),
-            Over::Steps { .. } => shape(if self.channels_are_last() { 1 } else { 2 }),
+            Over::Steps { .. } => shape(if self.channels_are_last() { 1 } else { 2 }).max(1),
         };
-        4 * self.saved_planes() * self.channels() as u64 * sets as u64
+        (4 * self.saved_planes() * self.channels() as u64).saturating_mul(sets as u64)
     }
 
     /// How many sets of running statistics there are: one, or one a step.
@@ -784,6 +799,11 @@ impl View {
         }
         if shape.contains(&0) {
             return Ok(());
+        }
+        let wide = 1 << 42;
+        let far = shape.iter().zip(strides).any(|(size, stride)| *size > 1 && stride.unsigned_abs() as u64 > wide);
+        if far || *offset as u64 > wide || self.reach(shape).is_some_and(|(_, last)| last > wide) {
+            return refuse("it reaches beyond 2^42 values".to_owned());
         }
         if self.reach(shape).is_none() {
             return refuse(format!("offset {offset} and strides {strides:?} lead before the start of the binding"));

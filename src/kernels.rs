@@ -192,7 +192,7 @@ impl Kernels {
     }
 
     /// A plan that makes of sums dγ, dβ, and the three numbers a, b, c a channel of dx = a·dy + b·x + c, for a
-    /// kernel of the caller's.
+    /// kernel of the caller's. (At padding it is a·dy.)
     ///
     /// # Errors
     /// As [`gather`](Self::gather).

@@ -28,9 +28,9 @@ pub struct BatchNorm {
     pub gamma: wgpu::Buffer,
     /// β: C values f32.
     pub beta: wgpu::Buffer,
-    /// Running mean: C values f32.
+    /// Running mean: C values f32, with [`Over::Steps`](crate::Over::Steps) C a step kept.
     pub running_mean: wgpu::Buffer,
-    /// Running variance: C values f32.
+    /// Running variance, likewise.
     pub running_variance: wgpu::Buffer,
     /// Batches that the running statistics have seen: one `u32`.
     pub batches: wgpu::Buffer,
@@ -86,7 +86,7 @@ impl BatchNorm {
     }
 
     /// The same layer with another rule for the running statistics, or none: then inference takes the batch's
-    /// own, as PyTorch's `track_running_stats=False` does. Batches are always counted.
+    /// own, as PyTorch's `track_running_stats=False` does. With a rule batches are always counted.
     pub fn running(self, running: impl Into<Option<Running>>) -> Self {
         Self { options: self.options.clone().running(running.into().map(counting)), ..self }
     }
@@ -111,7 +111,12 @@ impl BatchNorm {
             return Err(PlanError::Option { option: "types", because });
         }
         let mut layer = Self { options, ..self };
-        let values = layer.channels * layer.options.running_sets();
+        let values = layer.channels.saturating_mul(layer.options.running_sets());
+        let (needs, has) = ((values as u64).saturating_mul(4), layer.kernels.capabilities().binding_bytes);
+        if needs > has {
+            let (what, limit) = ("running statistics of so many steps", "max_storage_buffer_binding_size");
+            return Err(PlanError::Limit { what, needs, limit, has });
+        }
         if layer.running_mean.size() != 4 * values as u64 {
             let filled = |what, value: f32| {
                 let contents = vec![value; values];
@@ -138,7 +143,8 @@ impl BatchNorm {
         self.inference_with(shape, x, y, Extras::default())
     }
 
-    /// The same with what comes with options: the residual.
+    /// The same with what comes with options: the residual, and, of a layer without running statistics, a mask and a
+    /// health counter.
     ///
     /// # Errors
     /// As [`inference`](Self::inference).
@@ -150,7 +156,7 @@ impl BatchNorm {
         extras: Extras<'_>,
     ) -> Result<Bound, Error> {
         let descriptor = self.descriptor(shape);
-        let (gamma, beta) = (Some(self.parameter(&self.gamma)), Some(self.parameter(&self.beta)));
+        let [gamma, beta] = self.affine();
         if descriptor.running.is_some() {
             let plan = self.kernels.inference(&descriptor)?;
             let running = self.running_bindings();
@@ -206,7 +212,7 @@ impl BatchNorm {
         let backward = self.kernels.backward(&descriptor, Gradients::ALL)?;
         let [saved, scratch, signs] = self.workspace(&forward, backward.scratch_bytes())?;
         let (dgamma, dbeta) = (self.gradient("batchnorm dgamma")?, self.gradient("batchnorm dbeta")?);
-        let (gamma, beta) = (Some(self.parameter(&self.gamma)), Some(self.parameter(&self.beta)));
+        let [gamma, beta] = self.affine();
         let Extras { valid, residual, dresidual, health, .. } = extras;
         let signs = signs_of(&forward, &signs);
         let source = if descriptor.from_y { y.clone() } else { x.clone() };
@@ -265,7 +271,7 @@ impl BatchNorm {
         Ok(plan.bind(&FrozenBackwardBindings {
             x: None,
             dy,
-            gamma: Some(self.parameter(&self.gamma)),
+            gamma: self.affine()[0].clone(),
             running: self.running_bindings(),
             dx: Some(dx),
             dgamma: None,
@@ -273,6 +279,12 @@ impl BatchNorm {
             scratch: None,
             extras: Extras::default(),
         })?)
+    }
+
+    /// γ and β, as far as the options have them.
+    fn affine(&self) -> [Option<BufferBinding<'_>>; 2] {
+        let Descriptor { gamma, beta, .. } = self.options;
+        [gamma.then(|| self.parameter(&self.gamma)), beta.then(|| self.parameter(&self.beta))]
     }
 
     /// Saved statistics, scratch and the activation's signs.

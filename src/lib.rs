@@ -9,7 +9,7 @@
 //! | [`Recipe`](recipe::Recipe) | which kernels in how many workgroups, from the descriptor and the device's limits | plain data |
 //! | [`Plan`] | a recipe with its pipelines, from the [`Kernels`] of a device; says what it reads, writes and needs | compiles what is new to the device |
 //! | [`Bound`] | a plan with buffers, all of them checked | bind groups; the kernels once more where one buffer is both read and written |
-//! | [`Bound::record`] | into the caller's compute pass, as often as wanted | one or two dispatches |
+//! | [`Bound::record`] | into the caller's compute pass, as often as wanted | its dispatches, most often one or two |
 //!
 //! Recording takes `&self`: it sets a pipeline, sets bind group 0 and dispatches, once or twice. It never
 //! allocates, compiles or copies. Submitting, polling and mapping are the caller's business at every
@@ -78,6 +78,30 @@
 //! [`BatchNorm`] is a layer on top of these that owns γ, β, the running statistics and the batch counter.
 //! With the feature `checkpoint` it loads and saves safetensors under PyTorch's names. [`fold`] merges a
 //! batch norm into the convolution or linear layer beside it.
+//!
+//! # Statistics as values
+//!
+//! A training pass also comes in steps, for several devices, for micro-batches, and for kernels that gather or
+//! normalise themselves (`examples/own_kernels.rs`):
+//!
+//! | step | takes | gives |
+//! |---|---|---|
+//! | [`Kernels::gather`] | x | statistics |
+//! | [`Kernels::merge`] | statistics of several parts | statistics |
+//! | [`Kernels::finalize`] | statistics, γ, β | saved, running statistics moved, scale and shift |
+//! | [`Kernels::normalize`] | x, saved | y |
+//! | [`Kernels::gather_backward`] | x, dy, saved | sums |
+//! | [`Kernels::merge_backward`] | sums of several parts | sums |
+//! | [`Kernels::finalize_backward`] | sums, saved, γ | dγ, dβ, coefficients of dx |
+//! | [`Kernels::apply_backward`] | x, dy, saved, sums | dx |
+//!
+//! Statistics are three planes of C f32: counts, means, (biased) variances. The variance, and not the sum of squares
+//! M2 = count · variance, since that overflows where values of 1e18 do not. Sums are two planes of C f32: Σdy, Σdy·x̂.
+//!
+//! Several devices each gather, exchange their statistics (12 bytes a channel), and merge what came in one order, so
+//! that all get the same bits. Micro-batches gather one after the other. To recalibrate running statistics over a
+//! data set, merge those of all its batches, on the host with [`Statistics`] if you like: their means and variances
+//! are the running statistics.
 //!
 //! # Errors and threads
 //!

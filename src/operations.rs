@@ -31,7 +31,8 @@ macro_rules! derefs_to_plan {
 
 pub(crate) use derefs_to_plan;
 
-/// The running statistics, each of C values f32.
+/// The running statistics, each of C values, or C a step kept ([`Over::Steps`](crate::Over::Steps)), in their type of
+/// [`Types`](crate::Types).
 #[derive(Clone, Debug)]
 pub struct RunningBindings<'a> {
     /// Running mean.
@@ -93,7 +94,7 @@ pub struct ForwardBindings<'a> {
     pub running: Option<RunningBindings<'a>>,
     /// The batch counter, one `u32`, if the descriptor's running statistics have it.
     pub counter: Option<BufferBinding<'a>>,
-    /// Where to leave mean, inverse standard deviation and variance: [`Plan::saved_bytes`].
+    /// Where to leave the statistics: [`Plan::saved_bytes`].
     pub saved: BufferBinding<'a>,
     /// [`Plan::scratch_bytes`] of anything; may be left out where that is 0.
     pub scratch: Option<BufferBinding<'a>>,

@@ -97,16 +97,24 @@ impl Planner<'_> {
         let recipe = self.summary(regime, geometry, tile, order, parts, dispatches, scratch);
         self.check_binding("the saved statistics", recipe.saved_bytes)?;
         self.check_binding("the activation's signs", recipe.signs_bytes)?;
+        // Kernels count them from the start of x.
+        if recipe.signs_bytes > 0 && self.values() / geometry.width() > u64::from(u32::MAX) {
+            let (what, limit, has) = ("the activation's signs", "a 32-bit index", u64::from(u32::MAX));
+            return Err(PlanError::Limit { what, needs: self.values() / geometry.width(), limit, has });
+        }
         Ok(recipe)
     }
 
     /// Of an empty batch statistics stay, the counter moves, and gradients are 0.
     fn of_nothing(&self) -> Result<Recipe, PlanError> {
+        // As many as have statistics, with groups and steps too.
         let channels = self.extent.channels as u32;
+        let units = self.descriptor.saved_bytes() / (4 * self.descriptor.saved_planes());
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
         let geometry = Geometry {
             channels_last: false,
             wide: false,
-            units: channels,
+            units,
             rows: 0,
             inner: 1,
             row_stride: 0,
@@ -115,9 +123,9 @@ impl Planner<'_> {
         };
         let tile = self.streaming_tile(geometry);
         let params = Params {
-            units: channels,
-            end_unit: channels,
-            tiles: channels.div_ceil(tile.columns),
+            units,
+            end_unit: units,
+            tiles: units.div_ceil(tile.columns),
             channel_modulus: channels,
             inner: 1,
             batches: 1,
@@ -273,7 +281,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether statistics are used that a batch gave, or the running ones of every step.
+    /// What has statistics of its own here: groups only where the batch gives them.
     fn over(&self) -> Over {
         match (self.descriptor.over, self.operation) {
             (Over::Groups { .. }, Operation::Inference | Operation::FrozenBackward(_)) => Over::Batch,
@@ -287,7 +295,7 @@ impl Planner<'_> {
         let Extent { outer, channels, inner } = self.extent;
         let samples = self.samples();
         let over = self.over();
-        let one = channels == 1 && over == Over::Batch;
+        let one = channels == 1 && over == Over::Batch && !self.is_strided();
         let (outer, inner) = if one { (1, outer * inner) } else { (outer, inner) };
         let steps = match over {
             // The axis that is neither batch nor channel.
@@ -516,7 +524,8 @@ impl Planner<'_> {
         // All of these are numbers of one window, which kernels can count.
         let (rows, inner) = (rows.end - rows.start, (inner.end - inner.start) as u32);
         let length = (rows * u64::from(inner)) as u32;
-        let parts = if regime == Regime::Resident { 1 } else { self.parts(length, [tiles, room], tile)? };
+        let whole = regime == Regime::Resident || self.tensors().is_empty();
+        let parts = if whole { 1 } else { self.parts(length, [tiles, room], tile)? };
         let part_length = length.div_ceil(parts);
         // Whole workgroups of lanes a part keep interleaved lanes on aligned addresses.
         let part_length = match order {
@@ -589,8 +598,13 @@ impl Planner<'_> {
         // In elements, of which wide ones channels first have four positions.
         params.position_base = (window.rows.start * geometry.inner + window.inner.start) as u32;
         let positions = self.extent.outer * self.extent.inner;
+        let looks = matches!(
+            self.operation,
+            Operation::Forward | Operation::Gather | Operation::Backward(_) | Operation::ApplyBackward
+        );
         match self.descriptor.padding {
             Padding::None => return Ok(()),
+            _ if !looks => return Ok(()),
             Padding::Mask(mask) => {
                 params.mask_bits = mask.bits();
                 params.mask_shift = (32 / mask.bits()).ilog2();
@@ -754,7 +768,7 @@ impl Planner<'_> {
             (Flag::Renorm, renorm.is_some() && !frozen),
             (Flag::Counted, (*padding != Padding::None || self.operation.is_a_step()) && !frozen),
             (Flag::FromY, *from_y),
-            (Flag::Health, *health && *from_y),
+            (Flag::Health, *health && *from_y && all),
         ]))
     }
 

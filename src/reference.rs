@@ -180,7 +180,11 @@ pub(crate) fn normalized(descriptor: &Descriptor, tensors: &Tensors<'_>, units: 
     if descriptor.from_y {
         let x = |(place, y): (Place, f64)| {
             let (gamma, beta) = (scale(tensors, place.channel), shift(tensors, place.channel));
-            if gamma.abs() <= beta.abs() / 4096.0 { 0.0 } else { (undo(descriptor, y) - beta) / gamma }
+            if gamma.abs() <= beta.abs() * descriptor.types.x.least_scale() {
+                0.0
+            } else {
+                (undo(descriptor, y) - beta) / gamma
+            }
         };
         each.map(x).collect()
     } else {

@@ -7,6 +7,7 @@ struct Mutual {
     slope: V,
 }
 
+#if dx
 fn less(unit: u32, element: u32, of_y: V, z: V, mutual: Mutual) -> V {
 #if frozen
     return of_y;
@@ -20,3 +21,4 @@ fn less(unit: u32, element: u32, of_y: V, z: V, mutual: Mutual) -> V {
 #endif
 #endif
 }
+#endif

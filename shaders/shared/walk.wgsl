@@ -50,7 +50,7 @@ struct Params {
     along: u32,             // length of the padded axis
     after: u32,             // positions behind one index of it
     per_sample: u32,        // positions of one sample
-    signs_base: u32,        // wraps
+    signs_base: u32,        // of the V at address 0, counted through all of x; wraps where base does
     unbiased: u32,          // the running variance takes m / (m - 1) of the batch's
     values: f32,            // m, the values of one channel
     epsilon: f32,
@@ -131,12 +131,6 @@ fn running_of(unit: u32) -> u32 {
 #else
     return channel_of(unit);
 #endif
-}
-
-/// How many elements a part of this window has.
-fn part_size(unit: u32, part: u32) -> u32 {
-    let begin = part * params.part_length;
-    return min(params.part_length, max(length_of(unit), begin) - begin);
 }
 
 struct Cursor {

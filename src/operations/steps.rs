@@ -1,20 +1,4 @@
-//! The steps of a training pass whose statistics are values of the caller's: for several devices, for
-//! micro-batches, and for kernels that gather or normalise themselves.
-//!
-//! | step | takes | gives |
-//! |---|---|---|
-//! | [`Gather`] | x | statistics |
-//! | [`Merge`] | statistics of several parts | statistics |
-//! | [`Finalize`] | statistics, γ, β | saved, running statistics moved, scale and shift |
-//! | [`Normalize`] | x, saved | y |
-//! | [`GatherBackward`] | x, dy, saved | sums |
-//! | [`MergeBackward`] | sums of several parts | sums |
-//! | [`FinalizeBackward`] | sums, saved, γ | dγ, dβ, coefficients of dx |
-//! | [`ApplyBackward`] | x, dy, saved, sums | dx |
-//!
-//! Statistics are three planes of C f32: counts, means, (biased) variances. The variance, and not the sum of
-//! squares M2 = count · variance, since that would overflow where values of 1e18 do not.
-//! Sums are two planes of C f32: Σdy, Σdy·x̂.
+//! The steps of a training pass whose statistics are values of the caller's: see "Statistics as values" of the crate.
 
 use wgpu::BufferBinding;
 

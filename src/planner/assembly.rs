@@ -58,6 +58,9 @@ impl Assembly<'_, '_> {
                     let because = format!("there are {parts}; one call merges 1 to {MOST_CHUNKS}");
                     return Err(PlanError::Option { option: "parts", because });
                 }
+                // At most three planes a part.
+                let bytes = 12 * u64::from(parts) * planner.extent.channels;
+                planner.check_binding("the statistics of all parts", bytes)?;
                 self.stretches[0].params.all_parts = parts;
                 let forward = matches!(planner.operation, Operation::Merge(_));
                 self.small(if forward { Kernel::Merge } else { Kernel::MergeBackward }, Flags::default(), units)
@@ -221,7 +224,9 @@ impl Assembly<'_, '_> {
             Some(groups) if groups.stepped => kept_steps.min(group_modulus).saturating_mul(channel_modulus),
             Some(groups) => groups.channels,
         };
-        self.check_groups()?;
+        if self.geometry.groups.is_some_and(|groups| !groups.stepped) {
+            self.check_groups()?;
+        }
         if cumulative {
             self.small(Kernel::Count, Flags::default().with(Flag::Counter), 1)?;
         }
@@ -264,7 +269,15 @@ impl Assembly<'_, '_> {
             // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much.
             let full = first.and(Flags::of(&[(Flag::Dx, frozen && wanted.dx), (Flag::Dresidual, dresidual)]));
             let at_once = self.fits(Kernel::BackwardPartial, full);
-            let partial = if at_once { full } else { first };
+            // Channels that are lost are counted by the kernel that ends with them.
+            let notes = all.has(Flag::Health);
+            let noting = full.with(Flag::Health);
+            let ends = notes && frozen && !sums && self.fits(Kernel::BackwardPartial, noting);
+            let partial = match at_once {
+                true if ends => noting,
+                true => full,
+                false => first,
+            };
             self.over_windows(Kernel::BackwardPartial, |_| partial)?;
             let dx_later = wanted.dx && !partial.has(Flag::Dx);
             let dresidual_later = dresidual && !at_once;
@@ -273,11 +286,13 @@ impl Assembly<'_, '_> {
                 (Flag::Dgamma, wanted.dgamma),
                 (Flag::Dbeta, wanted.dbeta),
                 (Flag::Dresidual, dresidual_later),
+                (Flag::Health, notes),
             ]));
             let settle = without_elements(first).and(Flags::of(&[
                 (Flag::Dx, dx_later),
                 (Flag::Dgamma, wanted.dgamma),
                 (Flag::Dbeta, wanted.dbeta),
+                (Flag::Health, notes),
             ]));
             if !dx_later && dresidual_later {
                 let (what, needs) =
@@ -287,7 +302,7 @@ impl Assembly<'_, '_> {
                 return Err(PlanError::Limit { what, needs, limit, has });
             }
             if !dx_later {
-                if sums {
+                if sums || notes && !ends {
                     self.over_units(Kernel::BackwardSettle, settle)?;
                 }
             } else if self.fits(Kernel::BackwardApply, apply) {

@@ -123,6 +123,9 @@ impl Planner<'_> {
             Err(PlanError::Limit { what, needs, limit, has: self.capabilities.binding_bytes })
         };
         let tensors = self.tensors();
+        if tensors.is_empty() {
+            return Ok(vec![Window { rows: 0..1, units: 0..units, inner: 0..1 }]);
+        }
         let most = tensors.iter().map(|(_, tensor)| self.descriptor.tensor_bytes(*tensor)).max().unwrap_or(0);
         if most <= reach {
             return Ok(vec![whole]);

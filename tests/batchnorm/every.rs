@@ -41,7 +41,7 @@ pub const OPTIONS: [(&str, Change); 43] = [
     ("steps", |of| of.over(Over::Steps { kept: 2 })),
     ("renorm", |of| of.renorm(Renorm { r_max: 3.0, d_max: 5.0 })),
     ("health", |of| of.health(true)),
-    ("from y", |of| of.backward_from_y(true)),
+    ("from y", |of| of.backward_from_y(true).health(true)),
     ("from y, leaky ReLU", |of| of.backward_from_y(true).activation(Activation::LeakyRelu(0.1))),
     ("ReLU", |of| of.activation(Activation::Relu)),
     ("leaky ReLU", |of| of.activation(Activation::LeakyRelu(0.1))),
@@ -320,7 +320,7 @@ const APART: [(&str, &str); 16] = [
     ("running", "grouped stepped"),
     ("frozen", "masked lengths counted renorm given signs"),
     ("settled", "gamma beta dgamma dbeta health counted given"),
-    ("given", "dgamma dbeta dresidual grouped stepped"),
+    ("given", "dgamma dbeta dresidual grouped stepped health"),
     ("dresidual", "from_y health"),
     // What can be inverted.
     ("from_y", "residual signs renorm relu silu gelu sigmoid tanh clamp"),
