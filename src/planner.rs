@@ -110,6 +110,7 @@ impl Planner<'_> {
         // As many as have statistics, with groups and steps too.
         let channels = self.extent.channels as u32;
         let units = self.descriptor.saved_bytes() / (4 * self.descriptor.saved_planes());
+        self.check_binding("a plane of the saved statistics", 4 * units)?;
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let geometry = Geometry {
             channels_last: false,
@@ -166,6 +167,7 @@ impl Planner<'_> {
             _ => {}
         }
         let Assembly { dispatches, scratch, .. } = assembly;
+        self.check_binding("scratch", scratch)?;
         Ok(self.summary(Regime::Elementwise, geometry, tile, self.tuning.order, 1, dispatches, scratch))
     }
 
