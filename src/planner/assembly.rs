@@ -23,11 +23,11 @@ impl Assembly<'_, '_> {
         match (self.planner.operation, regime) {
             (Operation::Inference, _) => {
                 let flags = self.planner.affine_flags().and(self.planner.finish_flags()).with(Flag::Frozen);
-                self.over_windows(Kernel::Inference, |_| flags)
+                self.over_windows(Kernel::Inference, |_, _| flags)
             }
             (Operation::FrozenBackward(_), Regime::Elementwise) => {
                 let flags = Flags::of(&[(Flag::Gradient, true), (Flag::Gamma, self.planner.descriptor.gamma)]);
-                self.over_windows(Kernel::Inference, |_| flags)
+                self.over_windows(Kernel::Inference, |_, _| flags)
             }
             (Operation::UpdateRunning, _) => self.move_running(),
             (Operation::Forward, Regime::Resident) => self.forward_resident(),
@@ -51,7 +51,7 @@ impl Assembly<'_, '_> {
             Operation::Normalize => {
                 let renorm = Flags::of(&[(Flag::Renorm, planner.descriptor.renorm.is_some())]);
                 let flags = planner.affine_flags().and(planner.finish_flags()).and(renorm);
-                self.over_windows(Kernel::Inference, |_| flags)
+                self.over_windows(Kernel::Inference, |_, _| flags)
             }
             Operation::Merge(parts) | Operation::MergeBackward(parts) => {
                 if !(1..=MOST_CHUNKS).contains(&parts) {
@@ -74,7 +74,7 @@ impl Assembly<'_, '_> {
             Operation::GatherBackward => {
                 let dresidual = planner.backward_flags(true).has(Flag::Dresidual);
                 let flags = backward.and(Flags::of(&[(Flag::Dresidual, dresidual)]));
-                self.over_windows(Kernel::BackwardPartial, |_| flags)?;
+                self.over_windows(Kernel::BackwardPartial, |_, _| flags)?;
                 self.over_units(Kernel::GatherBackward, without_elements(backward))?;
                 self.scratch = self.backward_records();
                 Ok(())
@@ -92,7 +92,7 @@ impl Assembly<'_, '_> {
             }
             _ => {
                 let flags = backward.with(Flag::Dx).with(Flag::Given);
-                self.over_windows(Kernel::BackwardApply, |_| flags)
+                self.over_windows(Kernel::BackwardApply, |_, _| flags)
             }
         }
     }
@@ -130,14 +130,12 @@ impl Assembly<'_, '_> {
         Ok(())
     }
 
-    /// A kernel once a window, over all of it.
-    fn over_windows(&mut self, kernel: Kernel, flags: impl Fn(&Stretch) -> Flags) -> Result<(), PlanError> {
+    /// A kernel once a window, over all of it, with flags that may depend on which window it is.
+    fn over_windows(&mut self, kernel: Kernel, flags: impl Fn(usize, &Params) -> Flags) -> Result<(), PlanError> {
         for i in 0..self.stretches.len() {
-            let Stretch { params, ref pieces, .. } = self.stretches[i];
-            let (pieces, flags) = (pieces.clone(), flags(&self.stretches[i]));
-            let workgroups = u64::from(params.tiles) * u64::from(params.parts);
-            let permutation = self.permutation(kernel, flags);
-            self.push(permutation, workgroups, params, pieces)?;
+            let Stretch { params, ref pieces } = self.stretches[i];
+            let (pieces, permutation) = (pieces.clone(), self.permutation(kernel, flags(i, &params)));
+            self.push(permutation, u64::from(params.tiles) * u64::from(params.parts), params, pieces)?;
         }
         Ok(())
     }
@@ -166,7 +164,7 @@ impl Assembly<'_, '_> {
         let planner = self.planner;
         let flags = |moves| planner.forward_flags().and(planner.outcome_flags(moves));
         let moves = planner.moves_at_once(self.geometry) && self.fits(Kernel::ForwardResident, flags(true));
-        self.over_windows(Kernel::ForwardResident, |_| flags(moves))?;
+        self.over_windows(Kernel::ForwardResident, |_, _| flags(moves))?;
         if moves { Ok(()) } else { self.move_running() }
     }
 
@@ -185,9 +183,9 @@ impl Assembly<'_, '_> {
         if settles {
             self.over_units(Kernel::ForwardSettle, without_counter(outcome(moves)).and(planner.padding_flags()))?;
             let flags = planner.finish_flags().with(Flag::Settled);
-            self.over_windows(Kernel::ForwardApply, |_| flags)?;
+            self.over_windows(Kernel::ForwardApply, |_, _| flags)?;
         } else {
-            self.over_windows(Kernel::ForwardApply, |_| without_counter(apply(moves)))?;
+            self.over_windows(Kernel::ForwardApply, |_, _| without_counter(apply(moves)))?;
         }
         if moves { Ok(()) } else { self.move_running() }
     }
@@ -196,14 +194,9 @@ impl Assembly<'_, '_> {
     fn forward_partials(&mut self, counts: bool) -> Result<(), PlanError> {
         let planner = self.planner;
         let partial = planner.padding_flags().and(Flags::of(&[(Flag::Health, planner.descriptor.health)]));
-        for i in 0..self.stretches.len() {
-            let Stretch { params, ref pieces, .. } = self.stretches[i];
-            let pieces = pieces.clone();
-            let flags =
-                partial.and(Flags::of(&[(Flag::Counter, counts && i == 0), (Flag::Pivoted, params.first_part > 0)]));
-            let permutation = self.permutation(Kernel::ForwardPartial, flags);
-            self.push(permutation, u64::from(params.tiles) * u64::from(params.parts), params, pieces)?;
-        }
+        self.over_windows(Kernel::ForwardPartial, |i, params| {
+            partial.and(Flags::of(&[(Flag::Counter, counts && i == 0), (Flag::Pivoted, params.first_part > 0)]))
+        })?;
         self.scratch = self.forward_records();
         Ok(())
     }
@@ -263,7 +256,7 @@ impl Assembly<'_, '_> {
         let gradients = [gradients[0], (gradients[0] + channels).next_multiple_of(alignment)];
         let from = self.dispatches.len();
         if regime == Regime::Resident {
-            self.over_windows(Kernel::BackwardResident, |_| all)?;
+            self.over_windows(Kernel::BackwardResident, |_, _| all)?;
         } else {
             let dresidual = all.has(Flag::Dresidual);
             // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much.
@@ -278,7 +271,7 @@ impl Assembly<'_, '_> {
                 true => full,
                 false => first,
             };
-            self.over_windows(Kernel::BackwardPartial, |_| partial)?;
+            self.over_windows(Kernel::BackwardPartial, |_, _| partial)?;
             let dx_later = wanted.dx && !partial.has(Flag::Dx);
             let dresidual_later = dresidual && !at_once;
             let apply = first.and(Flags::of(&[
@@ -306,11 +299,11 @@ impl Assembly<'_, '_> {
                     self.over_units(Kernel::BackwardSettle, settle)?;
                 }
             } else if self.fits(Kernel::BackwardApply, apply) {
-                self.over_windows(Kernel::BackwardApply, |_| apply)?;
+                self.over_windows(Kernel::BackwardApply, |_, _| apply)?;
             } else {
                 self.over_units(Kernel::BackwardSettle, settle)?;
                 let settled = without_statistics(apply).with(Flag::Settled);
-                self.over_windows(Kernel::BackwardApply, |_| settled)?;
+                self.over_windows(Kernel::BackwardApply, |_, _| settled)?;
             }
             self.scratch = records;
         }
