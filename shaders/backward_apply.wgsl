@@ -17,6 +17,7 @@
 #import parts
 #import centred
 #import mutual
+#import lens
 #import pull
 #if !settled
 #import affine
@@ -39,6 +40,8 @@
 @group(0) @binding(9) var<storage, read> scratch: array<V>;
 #endif
 
+#import apply_sums
+
 @compute @workgroup_size(LANES * COLUMNS)
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
@@ -48,59 +51,43 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroups() - 1u - workgroup, local);
+#if settled|given
+    if !at.inside { return; }
+#endif
+    var lens: array<Lens, ACROSS>;
+    var mutual: array<Mutual, ACROSS>;
+#unroll u ACROSS
+    let known_$u = known_of(local, at, unit_of(at, $uu));
+    lens[$u] = known_$u.lens;
+    mutual[$u] = known_$u.mutual;
+#end
+    if at.inside { apply_sums(at, lens, mutual); }
+}
+
+struct Known {
+    lens: Lens,
+    mutual: Mutual,
+}
+
 #if settled
-    if !at.inside { return; }
-
-    let centre = Centre(scratch[plane_at(MEAN, at.unit)], scratch[plane_at(INVERSE, at.unit)]);
-    let mutual = Mutual(scratch[plane_at(LEVEL, at.unit)], scratch[plane_at(SLOPE, at.unit)]);
-    let scale = scratch[plane_at(SCALE, at.unit)];
-    let shift = scratch[plane_at(SHIFT, at.unit)];
-#else
+fn known_of(local: u32, at: Place, unit: u32) -> Known {
+    let centre = Centre(scratch[plane_at(MEAN, unit)], scratch[plane_at(INVERSE, unit)]);
+    let lens = Lens(centre, scratch[plane_at(SCALE, unit)], scratch[plane_at(SHIFT, unit)]);
+    return Known(lens, Mutual(scratch[plane_at(LEVEL, unit)], scratch[plane_at(SLOPE, unit)]));
+}
+#endif
 #if given
-    if !at.inside { return; }
-
-    let u = used(at.unit);
-    let slope = slope_of(at.unit, u, sums[params.units + at.unit]);
-    let mutual = Mutual(spread(level_of(at.unit, sums[at.unit])), spread(slope));
-#else
-    let sums = sum_parts(local, at.unit, at.lane);
-    if !at.inside { return; }
-
-    let u = used(at.unit);
-    let mutual = settle(at.unit, u, sums, params.first_part == 0u && at.part == 0u && at.lane == 0u);
-#endif
-    let centre = centre_of(u, at.unit);
-    let scale = spread(u.scale);
-    let shift = spread(u.shift);
-#endif
-
-    var element = at.first;
-    var cursor = cursor_at(at.unit, element);
-    while element + (CHUNK - 1u) * params.step < at.end {
-#unroll k CHUNK
-        let to_$k = cursor.address;
-        let z_$k = centred(to_$k, centre);
-        let of_y_$k = load_dy(to_$k);
-        cursor = next(cursor);
-#end
-#unroll k CHUNK
-        let dy_$k = pull(of_y_$k, z_$k * scale + shift, to_$k);
-        leave_dx(at.unit, element + $ku * params.step, to_$k, dy_$k, z_$k, scale, mutual);
-#end
-        element += CHUNK * params.step;
-    }
-    while element < at.end {
-        let z = centred(cursor.address, centre);
-        let dy = pull(load_dy(cursor.address), z * scale + shift, cursor.address);
-        leave_dx(at.unit, element, cursor.address, dy, z, scale, mutual);
-        cursor = next(cursor);
-        element += params.step;
-    }
+fn known_of(local: u32, at: Place, unit: u32) -> Known {
+    let u = used(unit);
+    let slope = slope_of(unit, u, sums[params.units + unit]);
+    return Known(lens_of(u, unit), Mutual(spread(level_of(unit, sums[unit])), spread(slope)));
 }
-
-fn leave_dx(unit: u32, element: u32, to: u32, dy: V, z: V, scale: V, mutual: Mutual) {
-    store_dx(to, scale * less(unit, element, dy, z, mutual));
-#if dresidual
-    store_dresidual(to, dy);
 #endif
+#if !settled !given
+fn known_of(local: u32, at: Place, unit: u32) -> Known {
+    let sums = sum_parts(local, unit, at.lane);
+    let u = used(unit);
+    let first = at.inside && params.first_part == 0u && at.part == 0u && at.lane == 0u;
+    return Known(lens_of(u, unit), settle(unit, u, sums, first));
 }
+#endif

@@ -3,9 +3,8 @@
 // Through frozen statistics dx needs neither and is written here (flag `dx`), at no further read:
 //   dx = gamma / sqrt(variance + epsilon) * dy.
 //
-// A workgroup owns one part of its units, an invocation one lane of it; sums are taken over CHUNK
-// elements, over BLOCK of those, over the lane, then over the lanes, so that rounding stays small.
-// Reads x and dy once, writes two V a part.
+// A workgroup owns one part of its units, an invocation one lane of it. Reads x and dy once, writes two
+// V a part.
 
 #import element
 #import walk
@@ -16,7 +15,9 @@
 #import affine
 #import statistics
 #import centred
+#import lens
 #import pull
+#import gather_sums
 #import health
 #if dresidual
 #import writes dresidual 16
@@ -33,62 +34,31 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroup, local);
-    let u = used(at.unit);
-    let centre = centre_of(u, at.unit);
-    let scale = spread(u.scale);
-    let shift = spread(u.shift);
+    var lens: array<Lens, ACROSS>;
+#unroll u ACROSS
+    lens[$u] = lens_of(used(unit_of(at, $uu)), unit_of(at, $uu));
+#end
 
-    var mine = Sums(V(0.0), V(0.0));
-    var element = at.first;
-    var cursor = cursor_at(at.unit, element);
-    while element < at.end {
-        var block = Sums(V(0.0), V(0.0));
-        let block_end = min(element + BLOCK * CHUNK * params.step, at.end);
-        while element + (CHUNK - 1u) * params.step < block_end {
-#unroll k CHUNK
-            let to_$k = cursor.address;
-            let z_$k = centred(to_$k, centre);
-            let of_y_$k = load_dy(to_$k);
-            cursor = next(cursor);
-#end
-            var chunk = Sums(V(0.0), V(0.0));
-#unroll k CHUNK
-            let dy_$k = pull(of_y_$k, z_$k * scale + shift, to_$k);
-            chunk.a += dy_$k;
-            chunk.b += along(dy_$k, z_$k);
-#end
-            if at.inside {
-#unroll k CHUNK
-                leave_elementwise(to_$k, dy_$k, scale);
-#end
-            }
-            block = Sums(block.a + chunk.a, block.b + chunk.b);
-            element += CHUNK * params.step;
-        }
-        while element < block_end {
-            let z = centred(cursor.address, centre);
-            let dy = pull(load_dy(cursor.address), z * scale + shift, cursor.address);
-            block = Sums(block.a + dy, block.b + along(dy, z));
-            if at.inside { leave_elementwise(cursor.address, dy, scale); }
-            cursor = next(cursor);
-            element += params.step;
-        }
-        mine = Sums(mine.a + block.a, mine.b + block.b);
-    }
-
-    let sums = sum_lanes(local, mine);
+    let mine = gather_sums(at, lens);
+#unroll u ACROSS
+    let sums_$u = sum_lanes(local, mine[$u]);
     if at.inside && at.lane == 0u {
+        let unit = unit_of(at, $uu);
 #if health from_y
-        if at.part == 0u && params.first_part == 0u { note(3u, tally_channels(lost(u, at.unit))); }
+        if at.part == 0u && params.first_part == 0u { note(3u, tally_channels(lost(used(unit), unit))); }
 #endif
-        let to = sums_at(params.first_part + at.part, at.unit);
-        scratch[to] = sums.a;
-        scratch[to + 1u] = sums.b;
+        let to = sums_at(params.first_part + at.part, unit);
+        scratch[to] = sums_$u.a;
+        scratch[to + 1u] = sums_$u.b;
     }
+#end
 }
 
 /// What needs no sums.
-fn leave_elementwise(address: u32, dy: V, scale: V) {
+fn leave_on_the_way(inside: bool, address: u32, dy: V, scale: V) {
+#if dx|dresidual
+    if !inside { return; }
+#endif
 #if dresidual
     store_dresidual(address, dy);
 #endif

@@ -33,21 +33,32 @@ fn main(
     let at = place(workgroups() - 1u - workgroup, local);
 #if settled
     if !at.inside { return; }
-
-    let centre = lead(scratch[plane_at(PIVOT, at.unit)]);
-    let mean = lead(scratch[plane_at(MEAN, at.unit)]);
-    let scale = lead(scratch[plane_at(SCALE, at.unit)]);
-    normalize(at, centre, mean, scale, lead(scratch[plane_at(SHIFT, at.unit)]));
-#else
-    let about_pivot = merge_records(local, at.unit, at.lane);
-    if !at.inside { return; }
-
-    let centre = lead(scratch[plane_at(PIVOT, at.unit)]);
-    let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
-    if params.first_part == 0u && at.part == 0u && at.lane == 0u {
-        leave(at.unit, statistics);
-    }
-    let affine = affine_of(at.unit, statistics);
-    normalize(at, centre, about_pivot.mean, affine.scale, affine.shift);
 #endif
+    var maps: array<Map, ACROSS>;
+#unroll u ACROSS
+    maps[$u] = map_of(local, at, unit_of(at, $uu));
+#end
+    if at.inside { normalize(at, maps); }
 }
+
+#if settled
+fn map_of(local: u32, at: Place, unit: u32) -> Map {
+    return Map(
+        scratch[plane_at(PIVOT, unit)],
+        scratch[plane_at(MEAN, unit)],
+        scratch[plane_at(SCALE, unit)],
+        scratch[plane_at(SHIFT, unit)],
+    );
+}
+#else
+fn map_of(local: u32, at: Place, unit: u32) -> Map {
+    let about_pivot = merge_records(local, unit, at.lane);
+    let centre = lead(scratch[plane_at(PIVOT, unit)]);
+    let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
+    if at.inside && params.first_part == 0u && at.part == 0u && at.lane == 0u {
+        leave(unit, statistics);
+    }
+    let affine = affine_of(unit, statistics);
+    return Map(spread(centre), spread(about_pivot.mean), spread(affine.scale), spread(affine.shift));
+}
+#endif

@@ -28,11 +28,21 @@ fn main(
     let at = place(workgroup, local);
     if !at.inside { return; }
 
-#if gradient
-    let scale = scale_of(at.unit) * inverse_deviation(load_running_variance(running_of(at.unit)));
-    normalize(at, CHANNEL_ZERO, CHANNEL_ZERO, scale, CHANNEL_ZERO);
-#else
-    let u = used(at.unit);
-    normalize(at, u.mean, CHANNEL_ZERO, u.scale, u.shift);
-#endif
+    var maps: array<Map, ACROSS>;
+#unroll u ACROSS
+    maps[$u] = map_of(unit_of(at, $uu));
+#end
+    normalize(at, maps);
 }
+
+#if gradient
+fn map_of(unit: u32) -> Map {
+    let scale = scale_of(unit) * inverse_deviation(load_running_variance(running_of(unit)));
+    return Map(V(0.0), V(0.0), spread(scale), V(0.0));
+}
+#else
+fn map_of(unit: u32) -> Map {
+    let u = used(unit);
+    return Map(spread(u.mean), V(0.0), spread(u.scale), spread(u.shift));
+}
+#endif

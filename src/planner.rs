@@ -8,7 +8,7 @@ use crate::descriptor::{
 };
 use crate::error::PlanError;
 use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Piece, Recipe, Regime};
-use crate::shader::{CHUNK, Flag, Flags, ITEMS, KEPT, Kernel, Permutation, Tile};
+use crate::shader::{Flag, Flags, ITEMS, KEPT, Kernel, Permutation, Tile};
 use crate::tuning::{Order, Tuning};
 use assembly::{Assembly, without_elements};
 use windows::{Dim, Window};
@@ -52,10 +52,30 @@ struct Groups {
     position_group: u64,
 }
 
+/// How invocations share and walk the elements of a workgroup.
+#[derive(Clone, Copy)]
+struct Form {
+    tile: Tile,
+    order: Order,
+    /// Elements that a lane keeps.
+    items: u32,
+    /// Elements of a unit that a lane loads at a time.
+    chunk: u32,
+    /// Units of an invocation.
+    across: u32,
+}
+
 /// The numbers of the dispatches over a window, and what they bind of the tensors.
 struct Stretch {
     params: Params,
     pieces: Vec<Piece>,
+}
+
+impl Form {
+    /// Workgroups side by side.
+    fn tiles(&self, units: &std::ops::Range<u32>) -> u32 {
+        (units.len() as u32).div_ceil(self.tile.columns.saturating_mul(self.across))
+    }
 }
 
 impl Geometry {
@@ -77,24 +97,20 @@ impl Planner<'_> {
         let dims = self.dims(&(0..self.samples()));
         let geometry = self.geometry(dims.as_deref())?;
         let windows = self.windows(geometry)?;
-        let resident = if windows.len() == 1 { self.resident_tile(geometry) } else { None };
-        let mut regime = self.regime(geometry, windows.len(), resident)?;
-        let (mut tile, mut items) = match (regime, resident) {
-            (Regime::Resident, Some((tile, items))) => (tile, items),
-            _ => (self.streaming_tile(geometry), 0),
+        let resident = if windows.len() == 1 { self.resident_form(geometry) } else { None };
+        let streaming = self.streaming_form(geometry, &windows);
+        let regime = self.regime(geometry, &windows, resident, streaming)?;
+        let form = match (regime, resident) {
+            (Regime::Resident, Some(form)) => form,
+            _ => streaming,
         };
-        if regime == Regime::Resident && !self.resident_fits(geometry, tile, items) {
-            // More buffers than the device binds at once: in more dispatches.
-            (regime, tile, items) = (Regime::Split, self.streaming_tile(geometry), 0);
-        }
-        let order = self.choice.order.unwrap_or(self.tuning.order);
-        let stretches = self.stretches(geometry, &windows, tile, order, regime)?;
-        let mut assembly = Assembly { planner: self, geometry, tile, items, stretches, dispatches: vec![], scratch: 0 };
+        let stretches = self.stretches(geometry, &windows, form, regime)?;
+        let mut assembly = Assembly { planner: self, geometry, form, stretches, dispatches: vec![], scratch: 0 };
         assembly.assemble(regime)?;
         let Assembly { stretches, dispatches, scratch, .. } = assembly;
         self.check_binding("scratch", scratch)?;
         let parts = stretches.first().map_or(1, |stretch| stretch.params.all_parts);
-        let recipe = self.summary(regime, geometry, tile, order, parts, dispatches, scratch);
+        let recipe = self.summary(regime, geometry, form, parts, dispatches, scratch);
         self.check_binding("the saved statistics", recipe.saved_bytes)?;
         self.check_binding("the activation's signs", recipe.signs_bytes)?;
         // Kernels count them from the start of x.
@@ -122,11 +138,11 @@ impl Planner<'_> {
             unit_stride: 1,
             groups: None,
         };
-        let tile = self.streaming_tile(geometry);
+        let form = Form { across: 1, ..self.streaming_form(geometry, &[]) };
         let params = Params {
             units,
             end_unit: units,
-            tiles: units.div_ceil(tile.columns),
+            tiles: units.div_ceil(form.tile.columns),
             channel_modulus: channels,
             inner: 1,
             batches: 1,
@@ -134,8 +150,7 @@ impl Planner<'_> {
             ..Params::default()
         };
         let stretches = vec![Stretch { params, pieces: vec![] }];
-        let mut assembly =
-            Assembly { planner: self, geometry, tile, items: 0, stretches, dispatches: vec![], scratch: 0 };
+        let mut assembly = Assembly { planner: self, geometry, form, stretches, dispatches: vec![], scratch: 0 };
         let counts = self.descriptor.running.is_some_and(|running| running.has_counter());
         match self.operation {
             Operation::Forward => {
@@ -168,16 +183,14 @@ impl Planner<'_> {
         }
         let Assembly { dispatches, scratch, .. } = assembly;
         self.check_binding("scratch", scratch)?;
-        Ok(self.summary(Regime::Elementwise, geometry, tile, self.tuning.order, 1, dispatches, scratch))
+        Ok(self.summary(Regime::Elementwise, geometry, form, 1, dispatches, scratch))
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn summary(
         &self,
         regime: Regime,
         geometry: Geometry,
-        tile: Tile,
-        order: Order,
+        form: Form,
         parts: u32,
         dispatches: Vec<Dispatch>,
         scratch_bytes: u64,
@@ -192,8 +205,8 @@ impl Planner<'_> {
             regime,
             channels_last: geometry.channels_last,
             wide: geometry.wide,
-            tile,
-            order,
+            tile: form.tile,
+            order: form.order,
             parts,
             dispatches,
             scratch_bytes,
@@ -380,11 +393,36 @@ impl Planner<'_> {
         })
     }
 
-    fn streaming_tile(&self, geometry: Geometry) -> Tile {
+    /// The workgroup that streams, over units of these windows.
+    fn streaming_form(&self, geometry: Geometry, windows: &[Window]) -> Form {
         let most = floor_power_of_two(self.invocations().min(self.memory_invocations(geometry)));
-        let columns = self.columns(geometry).min(most);
-        let lanes = (floor_power_of_two(self.tuning.lanes) / columns).clamp(1, most / columns);
-        self.choice.tile.unwrap_or(Tile { columns, lanes })
+        let total = floor_power_of_two(self.tuning.lanes).min(most);
+        // Channels first, few elements are better each lane's own than shared: lanes need not meet.
+        let shared = match geometry.length().div_ceil(u64::from(self.tuning.loads.max(1))) {
+            needed if !geometry.channels_last => needed.next_power_of_two().min(u64::from(total)) as u32,
+            _ => 1,
+        };
+        let columns = self.columns(geometry).min((total / shared).max(1)).min(most);
+        let lanes = (total / columns).clamp(1, most / columns);
+        let tile = self.choice.tile.unwrap_or(Tile { columns, lanes });
+        let across = self.across(geometry, windows, tile);
+        // As many loads in flight, of elements of one unit or of units.
+        let chunk = (self.tuning.loads / across).clamp(1, MOST_LOADS);
+        Form { tile, order: self.order(), items: 0, chunk, across }
+    }
+
+    fn order(&self) -> Order {
+        self.choice.order.unwrap_or(self.tuning.order)
+    }
+
+    /// Units that an invocation walks along together: as many as divide those of every window evenly.
+    fn across(&self, geometry: Geometry, windows: &[Window], tile: Tile) -> u32 {
+        let divides = |across: &u32| {
+            let units = tile.columns.saturating_mul(*across);
+            windows.iter().all(|window| (window.units.len() as u32).is_multiple_of(units))
+        };
+        let most = if geometry.channels_last && geometry.groups.is_none() { self.tuning.across } else { 1 };
+        (2..=most.min(MOST_LOADS)).rev().find(divides).unwrap_or(1)
     }
 
     /// Units side by side: no more than there are.
@@ -403,7 +441,7 @@ impl Planner<'_> {
     }
 
     /// The workgroup and the registers that a whole unit fits, if it does.
-    fn resident_tile(&self, geometry: Geometry) -> Option<(Tile, u32)> {
+    fn resident_form(&self, geometry: Geometry) -> Option<Form> {
         // The backward pass keeps two values where the forward pass keeps one.
         let tensors = match self.operation {
             Operation::Forward => 1,
@@ -427,43 +465,77 @@ impl Planner<'_> {
         };
         let items = ITEMS.into_iter().find(|items| length <= tile.lanes.saturating_mul(*items))?;
         let width = if geometry.wide { 4 } else { 1 };
-        (items * width * tensors <= KEPT).then_some((tile, items))
+        let form = Form { tile, order: self.order(), items, chunk: 1, across: 1 };
+        (items * width * tensors <= KEPT && self.fits_in_one(geometry, form)).then_some(form)
     }
 
-    fn regime(&self, geometry: Geometry, windows: usize, resident: Option<(Tile, u32)>) -> Result<Regime, PlanError> {
+    fn regime(
+        &self,
+        geometry: Geometry,
+        windows: &[Window],
+        resident: Option<Form>,
+        streaming: Form,
+    ) -> Result<Regime, PlanError> {
         if self.is_elementwise() {
             return Ok(Regime::Elementwise);
         }
+        let length = geometry.length();
+        let because = |because: String| Err(PlanError::Choice { choice: "regime", because });
         // Parts chosen by hand are parts to split in.
-        let chosen = self.choice.regime.or(self.choice.parts.map(|_| Regime::Split));
-        match (chosen, resident) {
-            (Some(Regime::Resident), None) => {
-                let length = geometry.length();
-                let because = match windows {
-                    1 => format!("a channel's {length} elements do not fit a workgroup's registers"),
-                    _ => format!("x takes {windows} bindings"),
-                };
-                Err(PlanError::Choice { choice: "regime", because })
+        match self.choice.regime.or(self.choice.parts.map(|_| Regime::Split)) {
+            Some(Regime::Resident | Regime::Cached) if windows.len() > 1 => {
+                because(format!("x takes {} bindings", windows.len()))
             }
-            // What fits is read once, even where few workgroups are busy: they have little to do, and a second
-            // dispatch would cost more.
-            (None | Some(Regime::Resident), Some(_)) => Ok(Regime::Resident),
-            _ => Ok(Regime::Split),
+            Some(Regime::Resident) if resident.is_none() => {
+                because(format!("a channel's {length} elements do not fit a workgroup's registers and bindings"))
+            }
+            Some(Regime::Cached) if !self.can_be_cached(geometry, streaming) => {
+                because("nothing is to be read twice, a lane would loop too long, or there are too few bindings".into())
+            }
+            Some(Regime::Elementwise) | None => {
+                let tiles = geometry.units.div_ceil(streaming.tile.columns * streaming.across);
+                let enough = windows.len() == 1 && tiles >= self.tuning.whole;
+                // What fits is read once, even where few workgroups are busy: they have little to do, and a
+                // second dispatch would cost more.
+                Ok(match resident {
+                    Some(_) => Regime::Resident,
+                    None if enough && self.can_be_cached(geometry, streaming) => Regime::Cached,
+                    None => Regime::Split,
+                })
+            }
+            Some(regime) => Ok(regime),
         }
     }
 
-    fn resident_fits(&self, geometry: Geometry, tile: Tile, items: u32) -> bool {
-        let permutation = match self.operation {
-            Operation::Forward => self.permutation(
-                geometry,
-                tile,
-                items,
-                Kernel::ForwardResident,
-                self.forward_flags().and(self.outcome_flags(false)),
-            ),
-            _ => self.permutation(geometry, tile, items, Kernel::BackwardResident, self.backward_flags(true)),
+    /// Whether one workgroup may go over whole units twice.
+    fn can_be_cached(&self, geometry: Geometry, form: Form) -> bool {
+        let reads_twice = match self.operation {
+            Operation::Forward => true,
+            Operation::Backward(wanted) => wanted.dx,
+            _ => false,
         };
-        self.fits_bindings(&permutation)
+        let chunks = geometry.length() / u64::from(form.chunk * form.tile.lanes);
+        reads_twice && chunks <= u64::from(self.most_chunks() / 2) && self.fits_in_one(geometry, form)
+    }
+
+    /// Whether the one kernel that does it all has no more buffers than the device binds at once.
+    fn fits_in_one(&self, geometry: Geometry, form: Form) -> bool {
+        let forward = self.operation == Operation::Forward;
+        let kernel = match (forward, form.items > 0) {
+            (true, true) => Kernel::ForwardResident,
+            (true, false) => Kernel::ForwardCached,
+            (false, true) => Kernel::BackwardResident,
+            (false, false) => Kernel::BackwardCached,
+        };
+        let flags = match forward {
+            true => self.forward_flags().and(self.outcome_flags(false)),
+            false => self.backward_flags(true),
+        };
+        self.fits_bindings(&self.permutation(geometry, form, kernel, flags))
+    }
+
+    fn most_chunks(&self) -> u32 {
+        self.tuning.iterations.clamp(1, MOST_CHUNKS)
     }
 
     /// Without statistics of the batch nor sums over it, values do not meet.
@@ -482,20 +554,19 @@ impl Planner<'_> {
         &self,
         geometry: Geometry,
         windows: &[Window],
-        tile: Tile,
-        order: Order,
+        form: Form,
         regime: Regime,
     ) -> Result<Vec<Stretch>, PlanError> {
         let mut stretches = Vec::with_capacity(windows.len());
         // Windows of the same units come with the same parts: the first has the most units.
-        let tiles = windows.first().map_or(1, |window| (window.units.len() as u32).div_ceil(tile.columns));
+        let tiles = windows.first().map_or(1, |window| form.tiles(&window.units));
         let of_units = windows.iter().filter(|window| window.units.start == 0).count() as u64;
         // Three V a part and unit, and a few planes, are one binding.
         let planes = self.capabilities.binding_bytes / (4 * geometry.width() * u64::from(geometry.units)).max(1);
         let room = u32::try_from(planes.saturating_sub(6) / 3 / of_units.max(1)).unwrap_or(u32::MAX).max(1);
         let mut parts_before = std::collections::HashMap::<u32, u32>::new();
         for window in windows {
-            let mut params = self.params(geometry, window, tile, order, regime, [tiles, room])?;
+            let mut params = self.params(geometry, window, form, regime, [tiles, room])?;
             let before = parts_before.entry(window.units.start).or_default();
             params.first_part = *before;
             *before = before.saturating_add(params.parts);
@@ -503,10 +574,10 @@ impl Planner<'_> {
             stretches.push(Stretch { params, pieces });
         }
         let all_parts = parts_before.into_values().max().unwrap_or(1);
-        let most = MOST_MERGES.saturating_mul(tile.lanes);
-        if all_parts > most {
+        let lanes = form.tile.lanes;
+        if all_parts > MOST_MERGES.saturating_mul(lanes) {
             let (what, limit) = ("merging the parts of a channel", "max_compute_invocations_per_workgroup");
-            let (needs, has) = (u64::from(all_parts.div_ceil(MOST_MERGES)), u64::from(tile.lanes));
+            let (needs, has) = (u64::from(all_parts.div_ceil(MOST_MERGES)), u64::from(lanes));
             return Err(PlanError::Limit { what, needs, limit, has });
         }
         stretches.iter_mut().for_each(|stretch| stretch.params.all_parts = all_parts);
@@ -517,17 +588,17 @@ impl Planner<'_> {
         &self,
         geometry: Geometry,
         window: &Window,
-        tile: Tile,
-        order: Order,
+        form: Form,
         regime: Regime,
         [tiles, room]: [u32; 2],
     ) -> Result<Params, PlanError> {
+        let Form { tile, order, .. } = form;
         let Window { rows, units, inner } = window;
         // All of these are numbers of one window, which kernels can count.
         let (rows, inner) = (rows.end - rows.start, (inner.end - inner.start) as u32);
         let length = (rows * u64::from(inner)) as u32;
-        let whole = regime == Regime::Resident || self.tensors().is_empty();
-        let parts = if whole { 1 } else { self.parts(length, [tiles, room], tile)? };
+        let whole = matches!(regime, Regime::Resident | Regime::Cached) || self.tensors().is_empty();
+        let parts = if whole { 1 } else { self.parts(length, [tiles, room], form)? };
         let part_length = length.div_ceil(parts);
         // Whole workgroups of lanes a part keep interleaved lanes on aligned addresses.
         let part_length = match order {
@@ -551,7 +622,7 @@ impl Planner<'_> {
             units: geometry.units,
             first_unit: units.start,
             end_unit: units.end,
-            tiles: (units.len() as u32).div_ceil(tile.columns),
+            tiles: form.tiles(units),
             length,
             last_length: length,
             inner,
@@ -629,9 +700,10 @@ impl Planner<'_> {
 
     /// Parts of a unit: enough to fill the adapter, none so small that lanes go without a chunk, none
     /// so large that a lane would loop too long; and no more than the lanes can merge, and scratch has room for.
-    fn parts(&self, length: u32, [tiles, room]: [u32; 2], tile: Tile) -> Result<u32, PlanError> {
-        let chunks = length.div_ceil(CHUNK).div_ceil(tile.lanes);
-        let least = chunks.div_ceil(self.tuning.iterations.clamp(1, MOST_CHUNKS)).max(1);
+    fn parts(&self, length: u32, [tiles, room]: [u32; 2], form: Form) -> Result<u32, PlanError> {
+        let tile = form.tile;
+        let chunks = length.div_ceil(form.chunk).div_ceil(tile.lanes);
+        let least = chunks.div_ceil(self.most_chunks()).max(1);
         let most = MOST_MERGES.saturating_mul(tile.lanes).min(length);
         match self.choice.parts {
             // Few lanes on a unit of 2^31 values.
@@ -651,7 +723,7 @@ impl Planner<'_> {
     }
 
     /// A kernel with these flags, and those that say how tensors lie.
-    fn permutation(&self, geometry: Geometry, tile: Tile, items: u32, kernel: Kernel, flags: Flags) -> Permutation {
+    fn permutation(&self, geometry: Geometry, form: Form, kernel: Kernel, flags: Flags) -> Permutation {
         let types = self.descriptor.types;
         let packs = |float: Float| float != Float::F32;
         let strided = self.is_strided();
@@ -668,7 +740,10 @@ impl Planner<'_> {
             (Flag::Stepped, geometry.groups.is_some_and(|groups| groups.stepped)),
         ]);
         let dims = if strided { self.dims(&(0..self.samples())).map_or(0, |dims| dims.len().max(1) as u32) } else { 0 };
-        Permutation { kernel, flags: layout.and(flags), tile, items, dims }
+        let Form { tile, items, .. } = form;
+        let items = if kernel.is_resident() { items } else { 0 };
+        let [chunk, across] = if kernel.streams() { [form.chunk, form.across] } else { [1, 1] };
+        Permutation { kernel, flags: layout.and(flags), tile, items, chunk, across, dims }
     }
 
     fn activation_flags(&self) -> Flags {
@@ -838,6 +913,9 @@ impl Planner<'_> {
 /// invocation.
 const MOST_CHUNKS: u32 = 16_384;
 const MOST_MERGES: u32 = 12_000;
+
+/// Loads in flight that a kernel's text may spell out.
+const MOST_LOADS: u32 = 32;
 
 /// Invocations of a workgroup that no device exceeds by far (1,024 is common, 2,048 the most seen), so
 /// that what is multiplied by it stays a u32.

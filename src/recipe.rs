@@ -6,7 +6,7 @@ use std::fmt;
 use crate::descriptor::{Descriptor, Gradients, Kept};
 use crate::error::PlanError;
 use crate::planner::Planner;
-use crate::shader::{BLOCK, CHUNK, Flag, Kernel, Permutation, Tile};
+use crate::shader::{BLOCK, FOLD, Flag, Kernel, Permutation, Tile, last_lanes};
 use crate::tuning::{AdapterKind, Order, Tuning};
 
 /// What a recipe must know of a device.
@@ -125,6 +125,8 @@ impl fmt::Display for Operation {
 pub enum Regime {
     /// One dispatch, each value read once: a workgroup keeps its units in registers.
     Resident,
+    /// One dispatch, each value read twice: a workgroup goes over its units again while a cache holds them.
+    Cached,
     /// Two dispatches: partial results of every part, then merged and applied.
     Split,
     /// One dispatch that needs no statistics of the batch.
@@ -135,6 +137,7 @@ impl fmt::Display for Regime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Resident => "resident",
+            Self::Cached => "cached",
             Self::Split => "split",
             Self::Elementwise => "elementwise",
         })
@@ -316,14 +319,18 @@ impl Recipe {
     pub fn iterations(&self, dispatch: &Dispatch) -> u64 {
         let Params { length, part_length, lane_length, step, all_parts, group_modulus, .. } = dispatch.params;
         let lanes = u64::from(self.tile.lanes);
-        let tree = u64::from(self.tile.lanes.ilog2()) + 1;
+        // Lanes that meet: each round a loop over FOLD of them.
+        let rounds = u64::from(self.tile.lanes / last_lanes(self.tile.lanes)).ilog2() / FOLD.ilog2();
+        let tree = u64::from(rounds * (FOLD + 1) + 1);
+        let chunk = u64::from(dispatch.permutation.chunk);
         let settled = dispatch.permutation.flags.has(Flag::Settled);
         let merging = if settled { 0 } else { u64::from(all_parts).div_ceil(lanes) + 1 + tree };
+        let across = u64::from(dispatch.permutation.across);
         // (An empty batch has no step.)
         let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step.max(1))));
-        let chunks = owned / u64::from(CHUNK);
+        let chunks = owned / chunk;
         // Chunks, the rest one by one, and each loop's last test.
-        let streaming = chunks + u64::from(CHUNK) + 2;
+        let streaming = chunks + chunk + 2;
         let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
         let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
         match dispatch.permutation.kernel {
@@ -333,9 +340,11 @@ impl Recipe {
             Kernel::Collapse => u64::from(group_modulus) + 1,
             Kernel::Merge | Kernel::MergeBackward => u64::from(all_parts) + 1,
             Kernel::ForwardResident | Kernel::BackwardResident => 2 * tree,
-            Kernel::ForwardPartial | Kernel::BackwardPartial => blocked + tree,
+            // Units that an invocation goes across meet one after the other.
+            Kernel::ForwardPartial | Kernel::BackwardPartial => blocked + across * tree,
+            Kernel::ForwardCached | Kernel::BackwardCached => blocked + across * tree + streaming,
             Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward => merging,
-            Kernel::ForwardApply | Kernel::BackwardApply => merging + streaming,
+            Kernel::ForwardApply | Kernel::BackwardApply => across * merging + streaming,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! | `#import name` | the text of `shaders/shared/name.wgsl` |
 //! | `#import name a 1 b` | the same with `$name`, `$binding` and `$kind` standing for a, 1 and b |
 //! | `#if flag` … `#else` … `#endif` | kept where the permutation has (has not) the flag; `!flag` where it has not, `a b` where both hold, `a\|b` where one does |
-//! | `#unroll k COUNT` … `#end` | the lines COUNT times, `$k` standing for 0, 1, … |
+//! | `#unroll k COUNT` … `#end` | the lines COUNT times, `$k` standing for 0, 1, …; may hold another |
 //!
 //! Unrolled text is what keeps values in registers and loads in flight on every compiler.
 
@@ -22,6 +22,8 @@ pub enum Kernel {
     Inference,
     /// `shaders/forward_resident.wgsl`
     ForwardResident,
+    /// `shaders/forward_cached.wgsl`
+    ForwardCached,
     /// `shaders/forward_partial.wgsl`
     ForwardPartial,
     /// `shaders/forward_settle.wgsl`
@@ -30,6 +32,8 @@ pub enum Kernel {
     ForwardApply,
     /// `shaders/backward_resident.wgsl`
     BackwardResident,
+    /// `shaders/backward_cached.wgsl`
+    BackwardCached,
     /// `shaders/backward_partial.wgsl`
     BackwardPartial,
     /// `shaders/backward_settle.wgsl`
@@ -58,13 +62,15 @@ pub enum Kernel {
 
 impl Kernel {
     /// All kernels.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Inference,
         Self::ForwardResident,
+        Self::ForwardCached,
         Self::ForwardPartial,
         Self::ForwardSettle,
         Self::ForwardApply,
         Self::BackwardResident,
+        Self::BackwardCached,
         Self::BackwardPartial,
         Self::BackwardSettle,
         Self::BackwardApply,
@@ -84,10 +90,12 @@ impl Kernel {
         match self {
             Self::Inference => "inference",
             Self::ForwardResident => "forward_resident",
+            Self::ForwardCached => "forward_cached",
             Self::ForwardPartial => "forward_partial",
             Self::ForwardSettle => "forward_settle",
             Self::ForwardApply => "forward_apply",
             Self::BackwardResident => "backward_resident",
+            Self::BackwardCached => "backward_cached",
             Self::BackwardPartial => "backward_partial",
             Self::BackwardSettle => "backward_settle",
             Self::BackwardApply => "backward_apply",
@@ -107,10 +115,12 @@ impl Kernel {
         match self {
             Self::Inference => include_str!("../shaders/inference.wgsl"),
             Self::ForwardResident => include_str!("../shaders/forward_resident.wgsl"),
+            Self::ForwardCached => include_str!("../shaders/forward_cached.wgsl"),
             Self::ForwardPartial => include_str!("../shaders/forward_partial.wgsl"),
             Self::ForwardSettle => include_str!("../shaders/forward_settle.wgsl"),
             Self::ForwardApply => include_str!("../shaders/forward_apply.wgsl"),
             Self::BackwardResident => include_str!("../shaders/backward_resident.wgsl"),
+            Self::BackwardCached => include_str!("../shaders/backward_cached.wgsl"),
             Self::BackwardPartial => include_str!("../shaders/backward_partial.wgsl"),
             Self::BackwardSettle => include_str!("../shaders/backward_settle.wgsl"),
             Self::BackwardApply => include_str!("../shaders/backward_apply.wgsl"),
@@ -136,11 +146,21 @@ impl Kernel {
     pub const fn is_resident(self) -> bool {
         matches!(self, Self::ForwardResident | Self::BackwardResident)
     }
+
+    /// Whether it goes over a tensor in a loop, CHUNK elements at a time.
+    pub const fn streams(self) -> bool {
+        use Kernel::*;
+        matches!(
+            self,
+            Inference | ForwardCached | ForwardPartial | ForwardApply | BackwardCached | BackwardPartial | BackwardApply
+        )
+    }
 }
 
-const SHARED: [(&str, &str); 38] = [
+const SHARED: [(&str, &str); 42] = [
     ("activation", include_str!("../shaders/shared/activation.wgsl")),
     ("affine", include_str!("../shaders/shared/affine.wgsl")),
+    ("apply_sums", include_str!("../shaders/shared/apply_sums.wgsl")),
     ("batch", include_str!("../shaders/shared/batch.wgsl")),
     ("centred", include_str!("../shaders/shared/centred.wgsl")),
     ("centred_by", include_str!("../shaders/shared/centred_by.wgsl")),
@@ -151,8 +171,11 @@ const SHARED: [(&str, &str); 38] = [
     ("dy_to_dx", include_str!("../shaders/shared/dy_to_dx.wgsl")),
     ("element", include_str!("../shaders/shared/element.wgsl")),
     ("finish", include_str!("../shaders/shared/finish.wgsl")),
+    ("gather_moments", include_str!("../shaders/shared/gather_moments.wgsl")),
+    ("gather_sums", include_str!("../shaders/shared/gather_sums.wgsl")),
     ("gradients", include_str!("../shaders/shared/gradients.wgsl")),
     ("health", include_str!("../shaders/shared/health.wgsl")),
+    ("lens", include_str!("../shaders/shared/lens.wgsl")),
     ("lies", include_str!("../shaders/shared/lies.wgsl")),
     ("merge_records", include_str!("../shaders/shared/merge_records.wgsl")),
     ("moments", include_str!("../shaders/shared/moments.wgsl")),
@@ -380,12 +403,13 @@ impl fmt::Display for Tile {
     }
 }
 
-/// Elements a lane loads at a time when streaming: with 16-byte loads 128 bytes in flight a lane.
-pub const CHUNK: u32 = 8;
-
 /// Chunks that are summed up before they join the lane's total. The square root of the 4,096 chunks
 /// that would be a large lane, so that both levels round alike.
 pub const BLOCK: u32 = 64;
+
+/// Lanes of which one merges the results, where there are more than so many: the square root of 256, the
+/// most common largest workgroup, so that its lanes meet twice.
+pub const FOLD: u32 = 16;
 
 /// The numbers of elements that a lane of a resident kernel can keep, as far as [`KEPT`] allows.
 pub const ITEMS: [u32; 4] = [2, 8, 16, 32];
@@ -405,6 +429,10 @@ pub struct Permutation {
     pub tile: Tile,
     /// Elements a lane keeps, resident kernels only (else 0).
     pub items: u32,
+    /// Elements of a unit that a lane loads at a time, kernels that stream only (else 1).
+    pub chunk: u32,
+    /// Units of an invocation, kernels that stream only (else 1).
+    pub across: u32,
     /// Dimensions of the views that tensors lie in, with [`Flag::Strided`] (else 0).
     pub dims: u32,
 }
@@ -421,10 +449,9 @@ impl Permutation {
         use Kernel::*;
         let lane = match self.kernel {
             _ if self.flags.has(Flag::Settled) || self.flags.has(Flag::Given) || self.kernel.is_small() => 0,
-            ForwardPartial | ForwardSettle | ForwardApply | Gather => 2 * value + count,
-            ForwardResident | BackwardResident | BackwardPartial | BackwardSettle | BackwardApply | GatherBackward => {
-                2 * value
-            }
+            ForwardCached | ForwardPartial | ForwardSettle | ForwardApply | Gather => 2 * value + count,
+            ForwardResident | BackwardResident | BackwardCached | BackwardPartial | BackwardSettle | BackwardApply
+            | GatherBackward => 2 * value,
             _ => 0,
         };
         self.tile.invocations().saturating_mul(lane)
@@ -458,8 +485,11 @@ impl Permutation {
         let constants = [
             ("COLUMNS", self.tile.columns),
             ("LANES", self.tile.lanes),
-            ("CHUNK", CHUNK),
+            ("CHUNK", self.chunk),
+            ("ACROSS", self.across),
             ("BLOCK", BLOCK),
+            ("FOLD", FOLD),
+            ("LAST", last_lanes(self.tile.lanes)),
             ("ITEMS", self.items),
             ("DIMS", self.dims),
         ];
@@ -491,6 +521,16 @@ impl Permutation {
         let as_bound = |slot: Slot| if slot.access == Access::Read { Slot { access: read, ..slot } } else { slot };
         text.lines().filter_map(Slot::parse).map(as_bound).collect()
     }
+}
+
+/// How many of so many lanes are left to merge when they have been merged by FOLD, as often as more than FOLD
+/// are left.
+pub const fn last_lanes(lanes: u32) -> u32 {
+    let mut last = lanes;
+    while last > FOLD {
+        last /= FOLD;
+    }
+    last
 }
 
 /// A buffer as a kernel declares it.
@@ -558,7 +598,13 @@ fn assemble(source: &str, flags: Flags, constants: &[(&str, u32)], out: &mut Str
             Some("#unroll") => {
                 let variable = format!("${}", words.next().unwrap_or_default());
                 let count = words.next().and_then(|name| constants.iter().find(|(known, _)| *known == name));
-                let body: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "#end").collect();
+                // Up to the `#end` of this one.
+                let mut open = 1;
+                let inside = |line: &&str| {
+                    open += i32::from(line.starts_with("#unroll")) - i32::from(line.trim() == "#end");
+                    open > 0
+                };
+                let body: Vec<&str> = lines.by_ref().take_while(inside).collect();
                 let body = body.join("\n");
                 for k in 0..if keeping { count.map_or(0, |(_, count)| *count) } else { 0 } {
                     assemble(&body.replace(&variable, &k.to_string()), flags, constants, out);
@@ -605,7 +651,7 @@ mod tests {
                 let known = match words[..] {
                     ["#if", ref conditions @ ..] => conditions.iter().all(|condition| is_known(condition)),
                     ["#import", name, ..] => SHARED.iter().any(|(known, _)| *known == name),
-                    ["#unroll", "k", count] => ["CHUNK", "ITEMS", "DIMS"].contains(&count),
+                    ["#unroll", "k" | "u", count] => ["CHUNK", "ACROSS", "LAST", "ITEMS", "DIMS"].contains(&count),
                     ["#else" | "#endif" | "#end"] => true,
                     _ => false,
                 };
@@ -626,13 +672,19 @@ mod tests {
         };
         assert_eq!(run(Flags::default()), "narrow\nlet a_0 = 0u;\nlet a_1 = 1u;\nlast\n");
         assert_eq!(run(Flags::default().with(Flag::Wide)), "wide\nlet a_0 = 0u;\nlet a_1 = 1u;\nlast\n");
+
+        let nested = "#unroll u N\n#unroll k N\n$u$k\n#end\n($u)\n#end\nlast";
+        let mut out = String::new();
+        assemble(nested, Flags::default(), &[("N", 2)], &mut out);
+        assert_eq!(out, "00\n01\n(0)\n10\n11\n(1)\nlast\n");
     }
 
     #[test]
     fn slots_are_read_from_the_declarations() {
         let tile = Tile { columns: 1, lanes: 8 };
         let flags = Flags::default().with(Flag::Gamma);
-        let inference = Permutation { kernel: Kernel::Inference, flags, tile, items: 0, dims: 0 };
+        let inference =
+            Permutation { kernel: Kernel::Inference, flags, tile, items: 0, chunk: 1, across: 1, dims: 0 };
         let named: Vec<(String, Access)> = inference.slots().into_iter().map(|slot| (slot.name, slot.access)).collect();
         let expected = [
             ("params", Access::Uniform),

@@ -30,8 +30,15 @@ pub struct Tuning {
     pub resident: [u32; 2],
     /// The most units side by side in a workgroup, channels first and channels last (powers of two).
     pub columns: [u32; 2],
+    /// Loads that an invocation has in flight when it streams: of neighbouring elements, and of the units
+    /// that it walks along together.
+    pub loads: u32,
+    /// The most units that an invocation walks along together, channels last.
+    pub across: u32,
     /// Workgroups that fill the adapter.
     pub workgroups: u32,
+    /// Workgroups that are enough for a channel not to be split, so that it is read again from a cache.
+    pub whole: u32,
     /// The most iterations of the streaming loop a lane may take. Mesa 22.3's software driver ends an
     /// invocation silently after 65,535 iterations of all its loops together.
     pub iterations: u32,
@@ -49,26 +56,39 @@ impl Tuning {
         // Channels first, a row of one channel is what is contiguous. Channels last, 32 units of 16 bytes
         // are 512 contiguous bytes, four cache lines.
         columns: [1, 32],
+        // 128 bytes in flight a lane: 2,048 lanes a multiprocessor then have 256 KiB, several times what
+        // bandwidth times latency asks for (5 TB/s times 600 ns over 132 multiprocessors are 23 KB).
+        loads: 8,
+        // 32 columns are whole cache lines already.
+        across: 1,
         // 8 workgroups of 256 on each of the 132 multiprocessors of a large GPU of 2024 (H100, H200).
         workgroups: 1056,
+        // 2 on each of those multiprocessors: not measured yet.
+        whole: 264,
         // A quarter of the cap, so that all loops of an invocation together stay under half of it.
         iterations: 16_384,
     };
 
     /// For software drivers.
     pub const CPU: Self = Self {
-        // Measured on lavapipe (Mesa 22.3): 8 lanes in blocks were 4 to 6 times faster than 64 interleaved.
-        order: Order::Blocked,
-        // One group of 8 SIMD lanes, what lavapipe runs at a time with 256-bit vectors.
+        // Measured on lavapipe, copying 16 MB: 10.6 GB/s against 7.0 in blocks (Mesa 22.3), 18 against 12
+        // (Mesa 25.0).
+        order: Order::Interleaved,
+        // One group of 8 SIMD lanes, what lavapipe runs at a time with 256-bit vectors. 16, 32 and 64 lanes
+        // copied at 0.53, 0.43 and 0.35 of the speed (Mesa 22.3), since such groups run one after the other.
         lanes: 8,
         resident: [1, 8],
-        // Each invocation a unit of its own where there are enough: nothing to merge, so no barrier, for
-        // which lavapipe would make every invocation a coroutine: training forward of 4×2048×7×7 and
-        // 2×512×4×4 took 0.36 and 0.41 of the time of one column. Channels last, of 8, 16, 32 and 64 the
-        // best on 32×14×14×256, and within 1.2 of the best on N×C (lavapipe 22.3, medians of 11 in one run).
-        columns: [8, 16],
+        // Channels first, few elements are better each lane's own than shared: see `Planner::tile_of`.
+        // Channels last, 8 units of 16 bytes are one SIMD group's.
+        columns: [8, 8],
+        // More make the code of a loop outgrow the processor's first caches: lavapipe's loads are loops.
+        loads: 4,
+        // Lavapipe of Mesa 22.3 walked a column of 256-byte to 4-KiB rows at a fourth of the speed of whole
+        // rows; 8 units, 1 KiB of a row, came within 1.5 of it.
+        across: 8,
         // A few workgroups for each of the 2 to 16 cores that a machine with a software driver has.
         workgroups: 32,
+        whole: 32,
         // As above.
         iterations: 16_384,
     };

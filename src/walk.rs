@@ -3,7 +3,7 @@
 //! recipe can be followed element by element without a GPU.
 
 use crate::recipe::{Dispatch, Params, Recipe};
-use crate::shader::{BLOCK, CHUNK, Flag, Kernel, Permutation, Tile};
+use crate::shader::{BLOCK, FOLD, Flag, Kernel, Permutation, last_lanes};
 
 /// One element of x on an invocation's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,8 @@ impl Recipe {
     /// Gives up after 65,536 iterations, as Mesa's software driver does, so that a recipe whose loops
     /// would not end can be told from one whose loops do.
     pub fn walk(&self, dispatch: &Dispatch, workgroup: u32, local: u32, visit: impl FnMut(Element)) -> u64 {
-        let (params, Permutation { kernel, flags, .. }) = (&dispatch.params, dispatch.permutation);
+        let (params, permutation) = (&dispatch.params, dispatch.permutation);
+        let Permutation { kernel, flags, across, .. } = permutation;
         if kernel.is_small() {
             return 0;
         }
@@ -36,29 +37,39 @@ impl Recipe {
         }
         // The second dispatch runs backwards.
         let number = if applies { workgroups - 1 - workgroup } else { workgroup };
-        let place = Place::new(params, self.tile, number, local);
-        let mut walk =
-            Walk { params, place, element: place.first, cursor: params.cursor_at(&place), iterations: 0, visit };
+        let place = Place::new(params, &permutation, number, local);
+        let cursor = params.cursor_at(&place);
+        let mut walk = Walk { params, permutation, place, element: place.first, cursor, iterations: 0, visit };
+        // Lanes of each unit meet.
+        let meet = |walk: &mut Walk<'_, _>| (0..across).for_each(|_| walk.meet());
         match kernel {
             Kernel::Inference => walk.stream(place.end),
-            Kernel::ForwardResident => walk.keep(dispatch.permutation.items, 2, self.tile),
-            Kernel::BackwardResident => walk.keep(dispatch.permutation.items, 1, self.tile),
+            Kernel::ForwardResident => walk.keep(2),
+            Kernel::BackwardResident => walk.keep(1),
             Kernel::ForwardPartial | Kernel::BackwardPartial => {
                 walk.blocks();
-                walk.tree(self.tile);
+                meet(&mut walk);
+            }
+            Kernel::ForwardCached | Kernel::BackwardCached => {
+                walk.blocks();
+                meet(&mut walk);
+                // The same elements again.
+                walk.element = place.first;
+                walk.place.inside = false;
+                walk.stream(place.end);
             }
             Kernel::ForwardApply | Kernel::BackwardApply => {
                 if !flags.has(Flag::Settled) && !flags.has(Flag::Given) {
-                    walk.merge_parts(self.tile);
-                    walk.tree(self.tile);
+                    (0..across).for_each(|_| walk.merge_parts());
+                    meet(&mut walk);
                 }
                 if place.inside {
                     walk.stream(place.end);
                 }
             }
             _ => {
-                walk.merge_parts(self.tile);
-                walk.tree(self.tile);
+                walk.merge_parts();
+                walk.meet();
             }
         }
         walk.iterations
@@ -76,9 +87,10 @@ struct Place {
 }
 
 impl Place {
-    fn new(params: &Params, tile: Tile, workgroup: u32, local: u32) -> Self {
-        let (column, part) = (workgroup % params.tiles * tile.columns + local % tile.columns, workgroup / params.tiles);
-        let unit = params.first_unit + column;
+    fn new(params: &Params, permutation: &Permutation, workgroup: u32, local: u32) -> Self {
+        let Permutation { tile, across, .. } = *permutation;
+        let column = workgroup % params.tiles * (tile.columns * across) + local % tile.columns;
+        let (unit, part) = (params.first_unit + column, workgroup / params.tiles);
         let lane = local / tile.columns;
         let begin = part.wrapping_mul(params.part_length);
         let clamped = unit.min(params.end_unit - 1);
@@ -132,6 +144,7 @@ impl Params {
 
 struct Walk<'a, F> {
     params: &'a Params,
+    permutation: Permutation,
     place: Place,
     element: u32,
     cursor: Cursor,
@@ -147,8 +160,10 @@ impl<F: FnMut(Element)> Walk<'_, F> {
 
     fn step(&mut self) {
         let Place { unit, part, inside, .. } = self.place;
-        if inside {
-            (self.visit)(Element { unit, part, address: self.cursor.address });
+        let Permutation { tile, across, .. } = self.permutation;
+        for beside in (0..if inside { across } else { 0 }).map(|u| u * tile.columns) {
+            let address = self.cursor.address.wrapping_add(beside.wrapping_mul(self.params.unit_stride));
+            (self.visit)(Element { unit: unit + beside, part, address });
         }
         self.cursor = self.params.next(self.cursor);
         self.element = self.element.wrapping_add(self.params.step);
@@ -156,9 +171,10 @@ impl<F: FnMut(Element)> Walk<'_, F> {
 
     /// CHUNK elements at a time, then the rest one by one.
     fn stream(&mut self, end: u32) {
-        let ahead = (CHUNK - 1).wrapping_mul(self.params.step);
+        let chunk = self.permutation.chunk;
+        let ahead = (chunk - 1).wrapping_mul(self.params.step);
         while self.loops_on(self.element.wrapping_add(ahead) < end) {
-            for _ in 0..CHUNK {
+            for _ in 0..chunk {
                 self.step();
             }
         }
@@ -167,34 +183,38 @@ impl<F: FnMut(Element)> Walk<'_, F> {
         }
     }
 
+    /// The same, BLOCK chunks at a time.
     fn blocks(&mut self) {
-        let block = (BLOCK * CHUNK).wrapping_mul(self.params.step);
+        let block = (BLOCK * self.permutation.chunk).wrapping_mul(self.params.step);
         while self.loops_on(self.element < self.place.end) {
             self.stream(self.element.wrapping_add(block).min(self.place.end));
         }
     }
 
-    /// Without loops: ITEMS loads, each behind a test, and that many trees.
-    fn keep(&mut self, items: u32, trees: u32, tile: Tile) {
-        for _ in 0..items {
+    /// Without loops: ITEMS loads, each behind a test, and lanes that meet so many times.
+    fn keep(&mut self, times: u32) {
+        for _ in 0..self.permutation.items {
             if self.element < self.place.end {
                 self.step();
             }
         }
-        (0..trees).for_each(|_| self.tree(tile));
+        (0..times).for_each(|_| self.meet());
     }
 
-    fn tree(&mut self, tile: Tile) {
-        let mut half = tile.lanes / 2;
-        while self.loops_on(half > 0) {
-            half /= 2;
+    /// Lanes that merge what others have left, FOLD each.
+    fn meet(&mut self) {
+        let lanes = self.permutation.tile.lanes;
+        let mut many = lanes / FOLD;
+        while self.loops_on(many >= last_lanes(lanes)) {
+            self.iterations += u64::from(FOLD);
+            many /= FOLD;
         }
     }
 
-    fn merge_parts(&mut self, tile: Tile) {
+    fn merge_parts(&mut self) {
         let mut part = self.place.lane;
         while self.loops_on(part < self.params.all_parts) {
-            part = part.wrapping_add(tile.lanes);
+            part = part.wrapping_add(self.permutation.tile.lanes);
         }
     }
 }

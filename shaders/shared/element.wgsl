@@ -72,3 +72,9 @@ const CHANNEL_ONE = Channel(1.0);
 fn inverse_deviation(variance: Channel) -> Channel {
     return CHANNEL_ONE / sqrt(variance + Channel(params.epsilon));
 }
+
+/// By the bits, since a compiler may take it for granted that no value is infinite or NaN.
+fn finite_or_zero(v: V) -> V {
+    let exponent = bitcast<Bits>(v) & Bits(0x7f800000u);
+    return select(v, V(0.0), exponent == Bits(0x7f800000u));
+}

@@ -7,9 +7,3 @@ fn merge_records(local: u32, unit: u32, lane: u32) -> Statistics {
     }
     return fold(merge_lanes(local, moments));
 }
-
-#if wide !masked
-fn as_count(v: V) -> Count { return v.x; }
-#else
-fn as_count(v: V) -> Count { return v; }
-#endif

@@ -5,8 +5,14 @@
 
 #if masked
 alias Count = V;
+fn as_count(v: V) -> Count { return v; }
 #else
 alias Count = f32;
+#if wide
+fn as_count(v: V) -> Count { return v.x; }
+#else
+fn as_count(v: V) -> Count { return v; }
+#endif
 #endif
 
 struct Moments {
@@ -54,26 +60,50 @@ var<workgroup> lane_count: array<Count, LANES * COLUMNS>;
 var<workgroup> lane_mean: array<V, LANES * COLUMNS>;
 var<workgroup> lane_variance: array<V, LANES * COLUMNS>;
 
-/// The moments of all lanes of a column, in a tree of fixed shape; every lane gets the result.
+/// The moments of all lanes of a column, merged in a fixed order; every lane gets the result. Some
+/// lanes first merge those of FOLD lanes each, as often as more than FOLD are left; then every lane
+/// merges the LAST that remain, as one:
+///   mean = sum(n_k mean_k) / n,   variance = sum(n_k (var_k + (mean_k - mean)^2)) / n.
 fn merge_lanes(local: u32, mine: Moments) -> Moments {
     if LANES == 1u { return mine; }
-    lane_count[local] = mine.count;
-    lane_mean[local] = mine.mean;
-    lane_variance[local] = mine.variance;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    leave_moments(local, mine);
+    for (var many = LANES / FOLD; many >= LAST; many /= FOLD) {
         workgroupBarrier();
-        if local < half * COLUMNS {
-            let other = local + half * COLUMNS;
-            let both = merge(
-                Moments(lane_count[local], lane_mean[local], lane_variance[local]),
-                Moments(lane_count[other], lane_mean[other], lane_variance[other]),
-            );
-            lane_count[local] = both.count;
-            lane_mean[local] = both.mean;
-            lane_variance[local] = both.variance;
+        if local < many * COLUMNS {
+            var all = moments_of(local);
+            for (var k = 1u; k < FOLD; k++) {
+                all = merge(all, moments_of(local + k * many * COLUMNS));
+            }
+            leave_moments(local, all);
         }
     }
     workgroupBarrier();
     let column = local % COLUMNS;
-    return Moments(lane_count[column], lane_mean[column], lane_variance[column]);
+    var count = Count(0.0);
+#unroll k LAST
+    let m_$k = moments_of($ku * COLUMNS + column);
+    count += m_$k.count;
+#end
+    let per_value = Count(1.0) / max(count, Count(1.0));
+    var mean = V(0.0);
+#unroll k LAST
+    mean += m_$k.mean * (m_$k.count * per_value);
+#end
+    var variance = V(0.0);
+#unroll k LAST
+    let d_$k = m_$k.mean - mean;
+    variance += m_$k.variance * (m_$k.count * per_value) + d_$k * (d_$k * (m_$k.count * per_value));
+#end
+    if ACROSS > 1u { workgroupBarrier(); } // before the arrays are used again
+    return Moments(count, mean, variance);
+}
+
+fn leave_moments(place: u32, m: Moments) {
+    lane_count[place] = m.count;
+    lane_mean[place] = m.mean;
+    lane_variance[place] = m.variance;
+}
+
+fn moments_of(place: u32) -> Moments {
+    return Moments(lane_count[place], lane_mean[place], lane_variance[place]);
 }

@@ -14,9 +14,9 @@ fn pivot(unit: u32) -> Channel {
 #if masked
     let has = array(lead_counts(unit, elements[0]), lead_counts(unit, elements[1]), lead_counts(unit, elements[2]));
     let one = select(select(select(CHANNEL_ZERO, last, has[2]), middle, has[1]), first, has[0]);
-    return finite_or_zero(select(one, median, has[0] && has[1] && has[2]));
+    return lead(finite_or_zero(spread(select(one, median, has[0] && has[1] && has[2]))));
 #else
-    return finite_or_zero(median);
+    return lead(finite_or_zero(spread(median)));
 #endif
 }
 
@@ -29,9 +29,3 @@ fn lead_counts(unit: u32, element: u32) -> bool {
 #endif
 }
 #endif
-
-/// By the bits, since a compiler may take it for granted that no value is infinite or NaN.
-fn finite_or_zero(c: Channel) -> Channel {
-    let exponent = bitcast<ChannelBits>(c) & ChannelBits(0x7f800000u);
-    return select(c, CHANNEL_ZERO, exponent == ChannelBits(0x7f800000u));
-}

@@ -1,5 +1,5 @@
-// Which positions count. A position is an index of x without its channel, and a unit's element e is
-// at position e, or, where units have groups or steps, further on.
+// Which positions count: all, or, flag `masked`, some. A position is an index of x without its channel,
+// and a unit's element e is at position e, or, where units have groups or steps, further on.
 
 #if masked
 @group(0) @binding(14) var<storage, read> valid: array<u32>;
@@ -31,5 +31,8 @@ fn valid_at(unit: u32, element: u32) -> Truth {
 #endif
 }
 
-fn one_if(truth: Truth) -> V { return select(V(0.0), V(1.0), truth); }
+#else
+fn valid_at(unit: u32, element: u32) -> Truth { return Truth(true); }
 #endif
+
+fn one_if(truth: Truth) -> V { return select(V(0.0), V(1.0), truth); }

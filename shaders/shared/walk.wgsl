@@ -12,14 +12,18 @@
 // A workgroup is COLUMNS units wide and LANES deep; neighbours in `local_invocation_index` are
 // neighbouring units first. It owns one part (part_length elements) of each of its units. Lane l owns
 // elements first + k * step with first = begin + l * lane_stride and k < lane_length: adjacent lanes
-// interleaved (lane_stride 1, step LANES) so that a GPU's loads coalesce, or each lane a block of its
-// own (lane_stride = lane_length, step 1), which a CPU likes better.
+// interleaved (lane_stride 1, step LANES) so that loads of one moment are neighbours, or each lane a
+// block of its own (lane_stride = lane_length, step 1).
+//
+// An invocation has ACROSS units, COLUMNS apart, and takes the same elements of each: channels last it
+// so walks along whole rows of memory, which drivers without much parallelism need. Where ACROSS is
+// above 1, the units divide evenly.
 
 struct Params {
     units: u32,             // of the whole tensor: the length of a plane of per-channel values
     first_unit: u32,
     end_unit: u32,
-    tiles: u32,             // ceil((end_unit - first_unit) / COLUMNS)
+    tiles: u32,             // ceil((end_unit - first_unit) / (COLUMNS * ACROSS))
     length: u32,
     last_length: u32,       // that of the last group
     inner: u32,
@@ -74,7 +78,7 @@ const VIEW_residual: u32 = 4u;
 const VIEW_dresidual: u32 = 5u;
 
 struct Place {
-    unit: u32,
+    unit: u32,      // the first, where there are several
     part: u32,
     lane: u32,
     first: u32,     // this lane's first element
@@ -86,7 +90,7 @@ struct Place {
 /// workgroups in flight together read memory in order).
 fn place(workgroup: u32, local: u32) -> Place {
     let part = workgroup / params.tiles;
-    let unit = params.first_unit + workgroup % params.tiles * COLUMNS + local % COLUMNS;
+    let unit = params.first_unit + workgroup % params.tiles * (COLUMNS * ACROSS) + local % COLUMNS;
     let inside = unit < params.end_unit;
     let clamped = min(unit, params.end_unit - 1u);
     let lane = local / COLUMNS;
@@ -96,6 +100,12 @@ fn place(workgroup: u32, local: u32) -> Place {
     let end = min(first + params.lane_length * params.step, part_end);
     return Place(clamped, part, lane, first, end, inside);
 }
+
+/// An invocation's units.
+fn unit_of(at: Place, across: u32) -> u32 { return at.unit + across * COLUMNS; }
+
+/// From an element of its first unit to the same of another, in memory.
+fn beside(across: u32) -> u32 { return across * COLUMNS * params.unit_stride; }
 
 /// The number of the workgroup; the grid has a second dimension where one is too short for it.
 fn workgroup_number(id: vec3<u32>, grid: vec3<u32>) -> u32 {

@@ -1,17 +1,16 @@
 //! The dispatches of an operation, put together.
 
-use super::{Geometry, MOST_CHUNKS, Planner, Stretch};
+use super::{Form, Geometry, MOST_CHUNKS, Planner, Stretch};
 use crate::descriptor::{Descriptor, Gradients, Momentum};
 use crate::error::PlanError;
 use crate::recipe::{Dispatch, Operation, Params, Piece, Regime};
-use crate::shader::{Flag, Flags, Kernel, Permutation, Tile};
+use crate::shader::{Flag, Flags, Kernel, Permutation};
 
 /// The dispatches of a recipe as they are put together.
 pub(super) struct Assembly<'a, 'b> {
     pub(super) planner: &'a Planner<'b>,
     pub(super) geometry: Geometry,
-    pub(super) tile: Tile,
-    pub(super) items: u32,
+    pub(super) form: Form,
     pub(super) stretches: Vec<Stretch>,
     pub(super) dispatches: Vec<Dispatch>,
     /// Bytes of scratch.
@@ -30,7 +29,8 @@ impl Assembly<'_, '_> {
                 self.over_windows(Kernel::Inference, |_, _| flags)
             }
             (Operation::UpdateRunning, _) => self.move_running(),
-            (Operation::Forward, Regime::Resident) => self.forward_resident(),
+            (Operation::Forward, Regime::Resident) => self.forward_in_one(Kernel::ForwardResident),
+            (Operation::Forward, Regime::Cached) => self.forward_in_one(Kernel::ForwardCached),
             (Operation::Forward, _) => self.forward_split(),
             (Operation::Backward(wanted), _) => self.backward(wanted, false, regime),
             (Operation::FrozenBackward(wanted), _) => self.backward(wanted, true, regime),
@@ -104,13 +104,7 @@ impl Assembly<'_, '_> {
     }
 
     fn permutation(&self, kernel: Kernel, flags: Flags) -> Permutation {
-        self.planner.permutation(
-            self.geometry,
-            self.tile,
-            if kernel.is_resident() { self.items } else { 0 },
-            kernel,
-            flags,
-        )
+        self.planner.permutation(self.geometry, self.form, kernel, flags)
     }
 
     fn fits(&self, kernel: Kernel, flags: Flags) -> bool {
@@ -145,6 +139,9 @@ impl Assembly<'_, '_> {
         for i in 0..self.stretches.len() {
             let params = self.stretches[i].params;
             if params.first_part == 0 {
+                // One unit an invocation.
+                let units = params.first_unit..params.end_unit;
+                let params = Params { tiles: Form { across: 1, ..self.form }.tiles(&units), ..params };
                 let permutation = self.permutation(kernel, flags);
                 self.push(permutation, u64::from(params.tiles), params, vec![])?;
             }
@@ -155,16 +152,16 @@ impl Assembly<'_, '_> {
     /// A kernel with an invocation for each of `many` things.
     pub(super) fn small(&mut self, kernel: Kernel, flags: Flags, many: u32) -> Result<(), PlanError> {
         let permutation = self.permutation(kernel, flags);
-        let workgroups = many.div_ceil(self.tile.invocations());
+        let workgroups = many.div_ceil(self.form.tile.invocations());
         let params = self.stretches[0].params;
         self.push(permutation, u64::from(workgroups), params, vec![])
     }
 
-    fn forward_resident(&mut self) -> Result<(), PlanError> {
+    fn forward_in_one(&mut self, kernel: Kernel) -> Result<(), PlanError> {
         let planner = self.planner;
         let flags = |moves| planner.forward_flags().and(planner.outcome_flags(moves));
-        let moves = planner.moves_at_once(self.geometry) && self.fits(Kernel::ForwardResident, flags(true));
-        self.over_windows(Kernel::ForwardResident, |_, _| flags(moves))?;
+        let moves = planner.moves_at_once(self.geometry) && self.fits(kernel, flags(true));
+        self.over_windows(kernel, |_, _| flags(moves))?;
         if moves { Ok(()) } else { self.move_running() }
     }
 
@@ -247,7 +244,12 @@ impl Assembly<'_, '_> {
         let all = planner.backward_flags(true);
         let first = planner.backward_flags(false);
         let sums = wanted.dgamma || wanted.dbeta;
-        let records = if regime == Regime::Resident { 0 } else { self.backward_records() };
+        let in_one = match regime {
+            Regime::Resident => Some(Kernel::BackwardResident),
+            Regime::Cached => Some(Kernel::BackwardCached),
+            _ => None,
+        };
+        let records = if in_one.is_some() { 0 } else { self.backward_records() };
         // Gradients of every group's channels, to be added up.
         let grouped = self.geometry.groups.is_some() && sums;
         let alignment = planner.capabilities.alignment;
@@ -255,8 +257,8 @@ impl Assembly<'_, '_> {
         let gradients = [records.next_multiple_of(alignment), 0];
         let gradients = [gradients[0], (gradients[0] + channels).next_multiple_of(alignment)];
         let from = self.dispatches.len();
-        if regime == Regime::Resident {
-            self.over_windows(Kernel::BackwardResident, |_, _| all)?;
+        if let Some(kernel) = in_one {
+            self.over_windows(kernel, |_, _| all)?;
         } else {
             let dresidual = all.has(Flag::Dresidual);
             // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much.
@@ -328,7 +330,7 @@ impl Assembly<'_, '_> {
         let flags = Flags::of(&[(Flag::Dgamma, wanted.dgamma), (Flag::Dbeta, wanted.dbeta)]);
         let permutation = self.permutation(Kernel::Collapse, flags);
         let params = self.stretches[0].params;
-        let workgroups = params.channel_modulus.div_ceil(self.tile.invocations());
+        let workgroups = params.channel_modulus.div_ceil(self.form.tile.invocations());
         let region = |slot, offset| Piece { slot, argument: "scratch", offset, bytes };
         let pieces = vec![region("dgamma_of_units", at[0]), region("dbeta_of_units", at[1])];
         self.push(permutation, u64::from(workgroups), params, pieces)

@@ -1,0 +1,116 @@
+// The moments of x - centre over a lane's elements, for each of its units. Reads x once.
+//
+// The first CHUNK elements in two passes over registers: their mean, then their squares about it. Of the
+// rest, sums about the mean so far, which is near theirs: over CHUNK elements, over BLOCK of those, then
+// merged. So rounding grows with the length of a block, not of all, and not with the mean. Squares are
+// summed in units of SHARE, so that they do not overflow where their mean does not.
+
+const SHARE: f32 = 1.0 / f32(BLOCK * CHUNK);
+
+fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS> {
+    var moments: array<Moments, ACROSS>;
+    var element = at.first;
+    var cursor = cursor_at(at.unit, element);
+#if health
+    var bad = 0u;
+#endif
+    if element + (CHUNK - 1u) * params.step < at.end {
+#unroll k CHUNK
+        let at_$k = cursor.address;
+        cursor = next(cursor);
+        let counts_$k = valid_at(at.unit, element + $ku * params.step);
+#end
+        var count = V(0.0);
+#unroll k CHUNK
+        count += one_if(counts_$k);
+#end
+        let per_value = V(1.0) / max(count, V(1.0));
+#unroll u ACROSS
+        {
+            var mean = V(0.0);
+            var variance = V(0.0);
+#unroll k CHUNK
+            let z_$k = select(V(0.0), load_x(at_$k + beside($uu)) - centre[$u], counts_$k);
+            mean += z_$k * per_value;
+#end
+#unroll k CHUNK
+            let d_$k = select(V(0.0), z_$k - mean, counts_$k);
+            variance += d_$k * (d_$k * per_value);
+#end
+            moments[$u] = Moments(as_count(count), mean, variance);
+#if health
+#unroll k CHUNK
+            bad += how_many_not_finite(z_$k);
+#end
+#endif
+        }
+#end
+        element += CHUNK * params.step;
+    }
+
+    while element < at.end {
+        var count = V(0.0);
+#unroll u ACROSS
+        let about_$u = finite_or_zero(moments[$u].mean);
+        var sum_$u = V(0.0);
+        var squares_$u = V(0.0);
+#end
+        let block_end = min(element + BLOCK * CHUNK * params.step, at.end);
+        while element + (CHUNK - 1u) * params.step < block_end {
+#unroll k CHUNK
+            let at_$k = cursor.address;
+            cursor = next(cursor);
+            let counts_$k = valid_at(at.unit, element + $ku * params.step);
+            count += one_if(counts_$k);
+#end
+#unroll u ACROSS
+            {
+                var sum = V(0.0);
+                var squares = V(0.0);
+#unroll k CHUNK
+                let z_$k = select(V(0.0), load_x(at_$k + beside($uu)) - centre[$u], counts_$k);
+                let d_$k = select(V(0.0), z_$k - about_$u, counts_$k);
+                sum += d_$k;
+                squares += d_$k * (d_$k * SHARE);
+#if health
+                bad += how_many_not_finite(z_$k);
+#endif
+#end
+                sum_$u += sum;
+                squares_$u += squares;
+            }
+#end
+            element += CHUNK * params.step;
+        }
+        while element < block_end {
+            let counts = valid_at(at.unit, element);
+            count += one_if(counts);
+#unroll u ACROSS
+            {
+                let z = select(V(0.0), load_x(cursor.address + beside($uu)) - centre[$u], counts);
+                let d = select(V(0.0), z - about_$u, counts);
+                sum_$u += d;
+                squares_$u += d * (d * SHARE);
+#if health
+                bad += how_many_not_finite(z);
+#endif
+            }
+#end
+            cursor = next(cursor);
+            element += params.step;
+        }
+        let per_value = V(1.0) / max(count, V(1.0));
+#unroll u ACROSS
+        {
+            let mean = sum_$u * per_value;
+            // Below zero only by rounding; abs rather than max, which would make zero of a NaN.
+            let variance = abs(squares_$u * (per_value / SHARE) - mean * mean);
+            moments[$u] = merge(moments[$u], Moments(as_count(count), about_$u + mean, variance));
+        }
+#end
+    }
+#if health
+    if at.inside { note(0u, bad); }
+#endif
+    return moments;
+}
