@@ -76,10 +76,13 @@ impl Gpu {
     /// [`GpuError::NoDevice`].
     pub async fn open_with(adapter: &wgpu::Adapter, limits: wgpu::Limits) -> Result<Self, GpuError> {
         let info = adapter.get_info();
-        let timestamps = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
+        // The clock of benchmarks, and what software drivers read and write memory fastest with.
+        let wanted = wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
+            | wgpu::Features::SHADER_INT64;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("batchnorm"),
-            required_features: adapter.features() & timestamps,
+            required_features: adapter.features() & wanted,
             required_limits: limits,
             ..Default::default()
         };

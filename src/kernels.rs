@@ -57,6 +57,7 @@ impl Kernels {
             workgroups: limits.max_compute_workgroups_per_dimension,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            int64: device.features().contains(wgpu::Features::SHADER_INT64),
             // The kernels read 16 bytes at a time.
             alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(16),
         };

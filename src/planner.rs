@@ -4,7 +4,7 @@ mod assembly;
 mod windows;
 
 use crate::descriptor::{
-    Activation, Descriptor, Extent, Float, Gradients, Kept, Momentum, Over, Padding, RunningVariance, Tensor,
+    Activation, Descriptor, Extent, Float, Gradients, Kept, Mask, Momentum, Over, Padding, RunningVariance, Tensor,
 };
 use crate::error::PlanError;
 use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Piece, Recipe, Regime};
@@ -397,18 +397,19 @@ impl Planner<'_> {
     fn streaming_form(&self, geometry: Geometry, windows: &[Window]) -> Form {
         let most = floor_power_of_two(self.invocations().min(self.memory_invocations(geometry)));
         let total = floor_power_of_two(self.tuning.lanes).min(most);
-        // Channels first, few elements are better each lane's own than shared: lanes need not meet.
-        let shared = match geometry.length().div_ceil(u64::from(self.tuning.loads.max(1))) {
-            needed if !geometry.channels_last => needed.next_power_of_two().min(u64::from(total)) as u32,
-            _ => 1,
-        };
-        let columns = self.columns(geometry).min((total / shared).max(1)).min(most);
+        let lanes = if geometry.channels_last { 1 } else { self.lanes(geometry.length()).min(total) };
+        let columns = self.columns(geometry).min((total / lanes).max(1)).min(most);
         let lanes = (total / columns).clamp(1, most / columns);
         let tile = self.choice.tile.unwrap_or(Tile { columns, lanes });
         let across = self.across(geometry, windows, tile);
         // As many loads in flight, of elements of one unit or of units.
         let chunk = (self.tuning.loads / across).clamp(1, MOST_LOADS);
         Form { tile, order: self.order(), items: 0, chunk, across }
+    }
+
+    /// The lanes that so many elements of a unit are worth.
+    fn lanes(&self, length: u64) -> u32 {
+        floor_power_of_two(u32::try_from(length / u64::from(self.tuning.share.max(1))).unwrap_or(u32::MAX))
     }
 
     fn order(&self) -> Order {
@@ -421,7 +422,8 @@ impl Planner<'_> {
             let units = tile.columns.saturating_mul(*across);
             windows.iter().all(|window| (window.units.len() as u32).is_multiple_of(units))
         };
-        let most = if geometry.channels_last && geometry.groups.is_none() { self.tuning.across } else { 1 };
+        let far = self.values() * self.descriptor.types.x.bytes() > u64::from(self.tuning.near);
+        let most = if geometry.channels_last && geometry.groups.is_none() && far { self.tuning.across } else { 1 };
         (2..=most.min(MOST_LOADS)).rev().find(divides).unwrap_or(1)
     }
 
@@ -454,7 +456,7 @@ impl Planner<'_> {
         let tile = match self.choice.tile {
             Some(tile) => tile,
             None => {
-                let lanes = length.div_ceil(ITEMS[1]).checked_next_power_of_two()?.min(most);
+                let lanes = self.lanes(geometry.length().next_power_of_two()).min(most);
                 // Fewer columns where the lanes need the room, but whole 128-byte lines.
                 let line = if geometry.wide { 8 } else { 32 };
                 let columns = self.columns(geometry);
@@ -493,8 +495,10 @@ impl Planner<'_> {
                 because("nothing is to be read twice, a lane would loop too long, or there are too few bindings".into())
             }
             Some(Regime::Elementwise) | None => {
-                let tiles = geometry.units.div_ceil(streaming.tile.columns * streaming.across);
-                let enough = windows.len() == 1 && tiles >= self.tuning.whole;
+                let tiles = streaming.tiles(&(0..geometry.units));
+                // Few parts would gain little.
+                let enough = tiles >= self.tuning.whole || self.cheap_parts(length) < 4;
+                let enough = enough && windows.len() == 1 && streaming.across == 1;
                 // What fits is read once, even where few workgroups are busy: they have little to do, and a
                 // second dispatch would cost more.
                 Ok(match resident {
@@ -681,6 +685,7 @@ impl Planner<'_> {
             Padding::Mask(mask) => {
                 params.mask_bits = mask.bits();
                 params.mask_shift = (32 / mask.bits()).ilog2();
+                params.mask_field = u32::MAX >> (32 - mask.bits());
             }
             Padding::Lengths { axis } => {
                 let shape = &self.descriptor.shape;
@@ -718,8 +723,17 @@ impl Planner<'_> {
                 Err(PlanError::Choice { choice: "parts", because })
             }
             Some(parts) => Ok(parts),
-            None => Ok(self.tuning.workgroups.div_ceil(tiles).clamp(1, chunks.max(1)).min(room).clamp(least, most)),
+            None => {
+                let filling = self.tuning.workgroups.div_ceil(tiles).clamp(1, chunks.max(1));
+                Ok(filling.min(self.cheap_parts(length.into())).min(room).clamp(least, most))
+            }
         }
+    }
+
+    /// The most parts of which merging all costs less than going over one: parts * merge <= length / parts.
+    fn cheap_parts(&self, length: u64) -> u32 {
+        let most = length.checked_div(u64::from(self.tuning.merge)).map_or(u64::MAX, |most| most.isqrt().max(1));
+        u32::try_from(most).unwrap_or(u32::MAX)
     }
 
     /// A kernel with these flags, and those that say how tensors lie.
@@ -729,6 +743,7 @@ impl Planner<'_> {
         let strided = self.is_strided();
         let layout = Flags::of(&[
             (Flag::Wide, geometry.wide),
+            (Flag::Long, geometry.wide && self.tuning.long && self.capabilities.int64),
             (Flag::ChannelsLast, geometry.channels_last),
             (Flag::Packed, packs(types.x)),
             (Flag::Bf16, types.x == Float::Bf16),
@@ -739,10 +754,11 @@ impl Planner<'_> {
             (Flag::Grouped, geometry.groups.is_some()),
             (Flag::Stepped, geometry.groups.is_some_and(|groups| groups.stepped)),
         ]);
-        let dims = if strided { self.dims(&(0..self.samples())).map_or(0, |dims| dims.len().max(1) as u32) } else { 0 };
         let Form { tile, items, .. } = form;
         let items = if kernel.is_resident() { items } else { 0 };
         let [chunk, across] = if kernel.streams() { [form.chunk, form.across] } else { [1, 1] };
+        let layout = layout.and(Flags::of(&[(Flag::Chunked, chunk > 1)]));
+        let dims = if strided { self.dims(&(0..self.samples())).map_or(0, |dims| dims.len().max(1) as u32) } else { 0 };
         Permutation { kernel, flags: layout.and(flags), tile, items, chunk, across, dims }
     }
 
@@ -761,9 +777,14 @@ impl Planner<'_> {
     }
 
     fn padding_flags(&self) -> Flags {
-        let masked = self.descriptor.padding != Padding::None;
-        let lengths = matches!(self.descriptor.padding, Padding::Lengths { .. });
-        Flags::of(&[(Flag::Masked, masked), (Flag::Lengths, lengths)])
+        let first_axis = if self.descriptor.channels_are_last() { 1 } else { 2 };
+        match self.descriptor.padding {
+            Padding::None => Flags::default(),
+            Padding::Mask(mask) => Flags::of(&[(Flag::Masked, true), (Flag::Words, mask == Mask::Words)]),
+            Padding::Lengths { axis } => {
+                Flags::of(&[(Flag::Masked, true), (Flag::Lengths, true), (Flag::Leading, axis == first_axis)])
+            }
+        }
     }
 
     /// The end of a forward pass or of inference.

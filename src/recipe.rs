@@ -24,6 +24,8 @@ pub struct Capabilities {
     pub binding_bytes: u64,
     /// `max_storage_buffers_per_shader_stage`.
     pub storage_buffers: u32,
+    /// Whether kernels may have 64-bit integers: `Features::SHADER_INT64`.
+    pub int64: bool,
     /// What the offsets of bindings must be multiples of: `min_storage_buffer_offset_alignment`, and at least 16,
     /// since kernels read 16 bytes at a time.
     pub alignment: u64,
@@ -39,6 +41,7 @@ impl Capabilities {
             workgroups: 65_535,
             binding_bytes: 128 << 20,
             storage_buffers: 8,
+            int64: false,
             alignment: 256,
         }
     }
@@ -216,6 +219,7 @@ pub(crate) struct Params {
     pub position_group: u32,
     pub mask_shift: u32,
     pub mask_bits: u32,
+    pub mask_field: u32,
     pub along: u32,
     pub after: u32,
     pub per_sample: u32,
@@ -228,7 +232,6 @@ pub(crate) struct Params {
     pub high: f32,
     pub r_max: f32,
     pub d_max: f32,
-    pub pad: u32,
     pub offsets: [[u32; 4]; 2],
     pub dims: [[u32; 4]; 12],
 }
@@ -331,7 +334,8 @@ impl Recipe {
         let chunks = owned / chunk;
         // Chunks, the rest one by one, and each loop's last test.
         let streaming = chunks + chunk + 2;
-        let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
+        // The first block of a forward pass is a short one.
+        let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3 + 12;
         let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
         match dispatch.permutation.kernel {
             Kernel::Inference => streaming,

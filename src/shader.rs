@@ -207,6 +207,10 @@ const SHARED: [(&str, &str); 42] = [
 pub enum Flag {
     /// Values move four at a time.
     Wide,
+    /// Those four are two words of 64 bits in memory, or one where they are packed.
+    Long,
+    /// Lanes load more than one element at a time, and the rest one by one.
+    Chunked,
     /// The channel is the fastest axis.
     ChannelsLast,
     /// x and what has its shape is in 16 bits: f16, or bf16 with the next flag.
@@ -245,6 +249,10 @@ pub enum Flag {
     Masked,
     /// Which do is said by a length a sample, not by a mask.
     Lengths,
+    /// They are those of a sample's first axis.
+    Leading,
+    /// The mask has a word a position.
+    Words,
     /// How many do is in the saved statistics.
     Counted,
     /// Groups of samples, or steps, have statistics of their own.
@@ -293,8 +301,10 @@ pub enum Flag {
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 42] = [
+    const ALL: [(Self, &'static str); 46] = [
         (Self::Wide, "wide"),
+        (Self::Long, "long"),
+        (Self::Chunked, "chunked"),
         (Self::ChannelsLast, "channels_last"),
         (Self::Packed, "packed"),
         (Self::Bf16, "bf16"),
@@ -314,6 +324,8 @@ impl Flag {
         (Self::Dbeta, "dbeta"),
         (Self::Masked, "masked"),
         (Self::Lengths, "lengths"),
+        (Self::Leading, "leading"),
+        (Self::Words, "words"),
         (Self::Counted, "counted"),
         (Self::Grouped, "grouped"),
         (Self::Stepped, "stepped"),

@@ -28,8 +28,13 @@ pub struct Tuning {
     /// The fewest and the most invocations of a workgroup that keeps its units in registers (powers of
     /// two).
     pub resident: [u32; 2],
+    /// Elements that a lane has at the least before another shares its unit, where there are units to put side by side
+    /// instead.
+    pub share: u32,
     /// The most units side by side in a workgroup, channels first and channels last (powers of two).
     pub columns: [u32; 2],
+    /// Whether 16 bytes move as two 64-bit words, where the device has such.
+    pub long: bool,
     /// Loads that an invocation has in flight when it streams: of neighbouring elements, and of the units
     /// that it walks along together.
     pub loads: u32,
@@ -39,6 +44,13 @@ pub struct Tuning {
     pub workgroups: u32,
     /// Workgroups that are enough for a channel not to be split, so that it is read again from a cache.
     pub whole: u32,
+    /// What merging the record of a part costs, in elements gone over. A workgroup of a second dispatch merges those
+    /// of all parts, so there are no more parts than make that cheaper than the part itself.
+    pub merge: u32,
+    /// Parts from which on a dispatch of its own merges them, instead of every workgroup of the last one.
+    pub settle: u32,
+    /// Bytes of x that stay in a cache whichever way they are walked: no unit then needs others across.
+    pub near: u32,
     /// The most iterations of the streaming loop a lane may take. Mesa 22.3's software driver ends an
     /// invocation silently after 65,535 iterations of all its loops together.
     pub iterations: u32,
@@ -53,9 +65,13 @@ impl Tuning {
         lanes: 256,
         // From one subgroup of the widest common kind but one (32) to as many as above.
         resident: [32, 256],
+        // As many as a resident lane keeps: lanes are many.
+        share: 8,
         // Channels first, a row of one channel is what is contiguous. Channels last, 32 units of 16 bytes
         // are 512 contiguous bytes, four cache lines.
         columns: [1, 32],
+        // 16 bytes are one load anyway.
+        long: false,
         // 128 bytes in flight a lane: 2,048 lanes a multiprocessor then have 256 KiB, several times what
         // bandwidth times latency asks for (5 TB/s times 600 ns over 132 multiprocessors are 23 KB).
         loads: 8,
@@ -65,6 +81,13 @@ impl Tuning {
         workgroups: 1056,
         // 2 on each of those multiprocessors: not measured yet.
         whole: 264,
+        // Latency that other workgroups hide.
+        merge: 0,
+        // Merging 512 parts in each of 512 workgroups reads 12 MB from the second cache, about what a dispatch
+        // takes: not measured yet.
+        settle: 512,
+        // Nothing goes across.
+        near: 0,
         // A quarter of the cap, so that all loops of an invocation together stay under half of it.
         iterations: 16_384,
     };
@@ -78,17 +101,28 @@ impl Tuning {
         // copied at 0.53, 0.43 and 0.35 of the speed (Mesa 22.3), since such groups run one after the other.
         lanes: 8,
         resident: [1, 8],
-        // Channels first, few elements are better each lane's own than shared: see `Planner::tile_of`.
+        // What a unit costs besides its elements (its parameters and statistics, some 40 loads and stores) each
+        // lane of it pays.
+        share: 128,
         // Channels last, 8 units of 16 bytes are one SIMD group's.
         columns: [8, 8],
+        // Lavapipe's loads and stores are loops over lanes and, in each, words: half as many words copied 1.28
+        // times (Mesa 22.3) and 1.33 times (Mesa 25.0) as fast.
+        long: true,
         // More make the code of a loop outgrow the processor's first caches: lavapipe's loads are loops.
         loads: 4,
         // Lavapipe of Mesa 22.3 walked a column of 256-byte to 4-KiB rows at a fourth of the speed of whole
-        // rows; 8 units, 1 KiB of a row, came within 1.5 of it.
-        across: 8,
+        // rows; 4 units, 512 bytes of a row, came within 1.7 of it. More take long to compile.
+        across: 4,
         // A few workgroups for each of the 2 to 16 cores that a machine with a software driver has.
         workgroups: 32,
         whole: 32,
+        // Three loads, and as much arithmetic as for as many elements again, four times cheaper than the part.
+        merge: 24,
+        // A dispatch takes 20 us, and the kernel that need not merge compiles in half the time.
+        settle: 2,
+        // The second caches of today's processors hold 1 to 2 MiB a core.
+        near: 1 << 20,
         // As above.
         iterations: 16_384,
     };

@@ -24,6 +24,7 @@ fn apply_sums(at: Place, lens: array<Lens, ACROSS>, mutual: array<Mutual, ACROSS
 #end
         element += CHUNK * params.step;
     }
+#if chunked
     while element < at.end {
 #unroll u ACROSS
         {
@@ -36,6 +37,7 @@ fn apply_sums(at: Place, lens: array<Lens, ACROSS>, mutual: array<Mutual, ACROSS
         cursor = next(cursor);
         element += params.step;
     }
+#endif
 }
 
 fn leave_dx(unit: u32, element: u32, to: u32, dy: V, z: V, scale: V, mutual: Mutual) {

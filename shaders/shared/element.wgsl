@@ -1,7 +1,8 @@
 // The unit of work, and what it holds of a channel.
 //
 // `V` is what one load or store moves: four neighbours in memory where the shape allows it (flag
-// `wide`), else one value. Arithmetic is in f32; `Word` is what lies in memory.
+// `wide`), else one value. Arithmetic is in f32; `Word` is what lies in memory, flag `long`: in 64-bit
+// words, which software drivers move faster.
 //
 // `Channel` is a per-channel value (gamma, mean, ...) as one invocation sees it. Channels first, all
 // of a V belongs to one channel, so a Channel is one f32. Channels last, every value of a V is a
@@ -21,14 +22,29 @@ alias Truth = bool;
 fn tally(truth: Truth) -> u32 { return select(0u, 1u, truth); }
 #endif
 
+#if long
+fn halves_of(long: u64) -> vec2<u32> { return vec2(u32(long), u32(long >> 32u)); }
+fn long_of(halves: vec2<u32>) -> u64 { return u64(halves.x) | (u64(halves.y) << 32u); }
+#endif
 #if packed
 #import packed
-#else
+#endif
+#if !packed !long
 alias Word = V;
 
 fn word_at(address: u32) -> u32 { return address; }
 fn value_of(word: Word, address: u32) -> V { return word; }
 fn word_of(v: V) -> Word { return v; }
+#endif
+#if !packed long
+alias Word = vec2<u64>;
+
+fn word_at(address: u32) -> u32 { return address; }
+fn value_of(word: Word, address: u32) -> V { return bitcast<V>(vec4(halves_of(word.x), halves_of(word.y))); }
+fn word_of(v: V) -> Word {
+    let bits = bitcast<vec4<u32>>(v);
+    return Word(long_of(bits.xy), long_of(bits.zw));
+}
 #endif
 
 #if channels_last

@@ -1,11 +1,15 @@
 // The moments of x - centre over a lane's elements, for each of its units. Reads x once.
 //
-// The first CHUNK elements in two passes over registers: their mean, then their squares about it. Of the
-// rest, sums about the mean so far, which is near theirs: over CHUNK elements, over BLOCK of those, then
-// merged. So rounding grows with the length of a block, not of all, and not with the mean. Squares are
-// summed in units of SHARE, so that they do not overflow where their mean does not.
+// Sums are taken about the mean so far: over CHUNK elements, over BLOCK of those, then merged, so that
+// rounding grows with the length of a block, not of all, and not with the mean. The first block is a
+// short one about the first element, since a single element may be far from the rest (it then has so
+// large a share in the variance that the sums about it do not harm it). Squares are summed in units of
+// SHARE, so that they do not overflow where their mean does not.
 
 const SHARE: f32 = 1.0 / f32(BLOCK * CHUNK);
+
+/// Elements of the first block. The mean of 8 is within a third of a deviation of theirs.
+const FIRST: u32 = 8u;
 
 fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS> {
     var moments: array<Moments, ACROSS>;
@@ -14,48 +18,20 @@ fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS>
 #if health
     var bad = 0u;
 #endif
-    if element + (CHUNK - 1u) * params.step < at.end {
-#unroll k CHUNK
-        let at_$k = cursor.address;
-        cursor = next(cursor);
-        let counts_$k = valid_at(at.unit, element + $ku * params.step);
-#end
-        var count = V(0.0);
-#unroll k CHUNK
-        count += one_if(counts_$k);
-#end
-        let per_value = V(1.0) / max(count, V(1.0));
+    let first = valid_at(at.unit, element);
 #unroll u ACROSS
-        {
-            var mean = V(0.0);
-            var variance = V(0.0);
-#unroll k CHUNK
-            let z_$k = select(V(0.0), load_x(at_$k + beside($uu)) - centre[$u], counts_$k);
-            mean += z_$k * per_value;
+    var about_$u = finite_or_zero(select(V(0.0), load_x(cursor.address + beside($uu)) - centre[$u], first));
 #end
-#unroll k CHUNK
-            let d_$k = select(V(0.0), z_$k - mean, counts_$k);
-            variance += d_$k * (d_$k * per_value);
-#end
-            moments[$u] = Moments(as_count(count), mean, variance);
-#if health
-#unroll k CHUNK
-            bad += how_many_not_finite(z_$k);
-#end
-#endif
-        }
-#end
-        element += CHUNK * params.step;
-    }
 
+    var block = FIRST * params.step;
     while element < at.end {
         var count = V(0.0);
 #unroll u ACROSS
-        let about_$u = finite_or_zero(moments[$u].mean);
         var sum_$u = V(0.0);
         var squares_$u = V(0.0);
 #end
-        let block_end = min(element + BLOCK * CHUNK * params.step, at.end);
+        let block_end = min(element + block, at.end);
+        block = BLOCK * CHUNK * params.step;
         while element + (CHUNK - 1u) * params.step < block_end {
 #unroll k CHUNK
             let at_$k = cursor.address;
@@ -82,6 +58,7 @@ fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS>
 #end
             element += CHUNK * params.step;
         }
+#if chunked
         while element < block_end {
             let counts = valid_at(at.unit, element);
             count += one_if(counts);
@@ -99,6 +76,7 @@ fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS>
             cursor = next(cursor);
             element += params.step;
         }
+#endif
         let per_value = V(1.0) / max(count, V(1.0));
 #unroll u ACROSS
         {
@@ -106,6 +84,7 @@ fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS>
             // Below zero only by rounding; abs rather than max, which would make zero of a NaN.
             let variance = abs(squares_$u * (per_value / SHARE) - mean * mean);
             moments[$u] = merge(moments[$u], Moments(as_count(count), about_$u + mean, variance));
+            about_$u = finite_or_zero(moments[$u].mean);
         }
 #end
     }

@@ -36,6 +36,7 @@ fn gather_sums(at: Place, lens: array<Lens, ACROSS>) -> array<Sums, ACROSS> {
 #end
             element += CHUNK * params.step;
         }
+#if chunked
         while element < block_end {
 #unroll u ACROSS
             {
@@ -49,6 +50,7 @@ fn gather_sums(at: Place, lens: array<Lens, ACROSS>) -> array<Sums, ACROSS> {
             cursor = next(cursor);
             element += params.step;
         }
+#endif
 #unroll u ACROSS
         sums[$u] = Sums(sums[$u].a + block_$u.a, sums[$u].b + block_$u.b);
 #end

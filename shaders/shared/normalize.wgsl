@@ -30,6 +30,7 @@ fn normalize(at: Place, maps: array<Map, ACROSS>) {
 #end
         element += CHUNK * params.step;
     }
+#if chunked
     while element < at.end {
 #unroll u ACROSS
         {
@@ -40,6 +41,7 @@ fn normalize(at: Place, maps: array<Map, ACROSS>) {
         cursor = next(cursor);
         element += params.step;
     }
+#endif
 }
 
 fn mapped(x: V, m: Map) -> V { return ((x - m.centre) - m.mean) * m.scale + m.shift; }

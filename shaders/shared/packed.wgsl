@@ -7,7 +7,7 @@ fn unpack(two: u32) -> vec2<f32> {
     return bitcast<vec2<f32>>(vec2(two << 16u, two & 0xffff0000u));
 }
 
-fn halves_of(v: vec2<f32>) -> vec2<u32> {
+fn bits_of(v: vec2<f32>) -> vec2<u32> {
     let bits = bitcast<vec2<u32>>(v);
     let rounded = (bits + 0x7fffu + ((bits >> vec2(16u)) & vec2(1u))) >> vec2(16u);
     // Rounding up would carry a NaN into the sign.
@@ -16,7 +16,7 @@ fn halves_of(v: vec2<f32>) -> vec2<u32> {
 #else
 fn unpack(two: u32) -> vec2<f32> { return unpack2x16float(two); }
 
-fn halves_of(v: vec2<f32>) -> vec2<u32> {
+fn bits_of(v: vec2<f32>) -> vec2<u32> {
     let bits = bitcast<vec2<u32>>(v);
     let size = bits & vec2(0x7fffffffu);
     // 127 - 15 binades lower, 13 bits shorter.
@@ -31,7 +31,7 @@ fn halves_of(v: vec2<f32>) -> vec2<u32> {
 #endif
 
 fn pack(v: vec2<f32>) -> u32 {
-    let halves = halves_of(v);
+    let halves = bits_of(v);
     return halves.x | (halves.y << 16u);
 }
 
@@ -44,14 +44,22 @@ fn unpack_one(two: u32, index: u32) -> f32 {
     return select(both.x, both.y, (index & 1u) == 1u);
 }
 
-fn pack_one(v: f32) -> u32 { return halves_of(vec2(v, 0.0)).x; }
+fn pack_one(v: f32) -> u32 { return bits_of(vec2(v, 0.0)).x; }
 
 #if wide
+#if long
+alias Word = u64;
+
+fn value_of(word: Word, address: u32) -> V { return unpack_four(halves_of(word)); }
+fn word_of(v: V) -> Word { return long_of(pack_four(v)); }
+#else
 alias Word = vec2<u32>;
 
-fn word_at(address: u32) -> u32 { return address; }
 fn value_of(word: Word, address: u32) -> V { return unpack_four(word); }
 fn word_of(v: V) -> Word { return pack_four(v); }
+#endif
+
+fn word_at(address: u32) -> u32 { return address; }
 #else
 alias Word = u32;
 

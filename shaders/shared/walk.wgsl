@@ -51,6 +51,7 @@ struct Params {
     position_group: u32,
     mask_shift: u32,        // log2 of the positions in a u32
     mask_bits: u32,         // bits of one position
+    mask_field: u32,        // and so many ones
     along: u32,             // length of the padded axis
     after: u32,             // positions behind one index of it
     per_sample: u32,        // positions of one sample
@@ -63,7 +64,6 @@ struct Params {
     high: f32,              // its upper bound
     r_max: f32,             // of batch renormalization
     d_max: f32,
-    pad: u32,
     offsets: array<vec4<u32>, 2>,   // of the views: where each tensor starts
     dims: array<vec4<u32>, 12>,     // two a dimension, the last first: its size, and a stride a tensor
 }

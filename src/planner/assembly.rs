@@ -171,7 +171,7 @@ impl Assembly<'_, '_> {
         let apply = |moves| planner.finish_flags().and(planner.padding_flags()).and(outcome(moves));
         let can_move = planner.moves_at_once(self.geometry);
         let moves = can_move && self.fits(Kernel::ForwardApply, without_counter(apply(true)));
-        let settles = !self.fits(Kernel::ForwardApply, without_counter(apply(moves)));
+        let settles = self.settles() || !self.fits(Kernel::ForwardApply, without_counter(apply(moves)));
         let moves =
             if settles { can_move && self.fits(Kernel::ForwardSettle, without_counter(outcome(true))) } else { moves };
         let counts = outcome(moves).has(Flag::Counter);
@@ -185,6 +185,11 @@ impl Assembly<'_, '_> {
             self.over_windows(Kernel::ForwardApply, |_, _| without_counter(apply(moves)))?;
         }
         if moves { Ok(()) } else { self.move_running() }
+    }
+
+    /// Whether a dispatch of its own merges the parts.
+    fn settles(&self) -> bool {
+        self.stretches[0].params.all_parts >= self.planner.tuning.settle
     }
 
     /// Every window's records; the first of all dispatches counts.
@@ -300,7 +305,7 @@ impl Assembly<'_, '_> {
                 if sums || notes && !ends {
                     self.over_units(Kernel::BackwardSettle, settle)?;
                 }
-            } else if self.fits(Kernel::BackwardApply, apply) {
+            } else if !self.settles() && self.fits(Kernel::BackwardApply, apply) {
                 self.over_windows(Kernel::BackwardApply, |_, _| apply)?;
             } else {
                 self.over_units(Kernel::BackwardSettle, settle)?;
@@ -344,7 +349,7 @@ fn without_counter(flags: Flags) -> Flags {
 
 /// Of kernels that see no tensor of x's shape, but have to know what x is found by.
 pub(super) fn without_elements(flags: Flags) -> Flags {
-    [Flag::Signs, Flag::Residual, Flag::Masked, Flag::Lengths].into_iter().fold(flags, Flags::without)
+    [Flag::Signs, Flag::Residual, Flag::Masked, Flag::Words, Flag::Lengths, Flag::Leading].into_iter().fold(flags, Flags::without)
 }
 
 /// Of kernels to which everything a channel is handed in scratch.

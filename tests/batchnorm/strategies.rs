@@ -19,6 +19,7 @@ pub const HUGE: Capabilities = Capabilities {
     workgroups: u32::MAX,
     binding_bytes: u64::MAX,
     storage_buffers: 64,
+    int64: true,
     alignment: 16,
 };
 
@@ -79,7 +80,7 @@ pub fn capabilities() -> impl Strategy<Value = Capabilities> {
         prop::sample::select(&[16_u64, 32, 256][..]),
     )
         .prop_map(|(kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, alignment)| {
-            Capabilities { kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, alignment }
+            Capabilities { kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, int64: true, alignment }
         });
     prop_oneof![kinds().prop_map(Capabilities::webgpu_default), Just(HUGE), any]
 }
