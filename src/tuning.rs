@@ -121,8 +121,8 @@ impl Tuning {
         merge: 24,
         // A dispatch takes 20 us, and the kernel that need not merge compiles in half the time.
         settle: 2,
-        // The second caches of today's processors hold 1 to 2 MiB a core.
-        near: 1 << 20,
+        // With y or dy, and dx, of as many bytes: the second caches of today's processors hold 1 to 2 MiB a core.
+        near: 1 << 19,
         // As above.
         iterations: 16_384,
     };
