@@ -1,6 +1,6 @@
 //! `batchnorm adapters`: what there is to compute on.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wgpu_batchnorm::{Gpu, GpuError, wgpu};
 
 use crate::say::say;
@@ -23,14 +23,14 @@ pub async fn run() -> crate::Outcome {
 }
 
 /// Who an adapter is, for reports.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     pub name: String,
     pub backend: String,
     /// The driver's name and version, as it gives them.
     pub driver: String,
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: String,
 }
 
 impl Identity {
@@ -47,7 +47,8 @@ impl Identity {
                 wgpu::DeviceType::VirtualGpu => "virtual GPU",
                 wgpu::DeviceType::Cpu => "CPU (software driver)",
                 wgpu::DeviceType::Other => "unknown type",
-            },
+            }
+            .to_owned(),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! `batchnorm bench`: how long operations take, and how near that is to what a copy takes.
 
+mod baseline;
 mod clock;
+mod compare;
 mod copy;
 mod layers;
 mod op;
 mod quartiles;
 mod report;
+#[cfg(test)]
+mod samples;
 mod workload;
 
 use std::collections::BTreeSet;
@@ -16,7 +20,9 @@ use crate::adapters::Identity;
 use crate::say::say;
 use crate::verify::progress_bar;
 use crate::{Failure, Outcome, json, open_adapters};
+use baseline::Baseline;
 use clock::{Clock, Work};
+use compare::{Comparison, Verdict};
 use copy::CopyKernels;
 pub use layers::Layer;
 pub use op::{LayoutName, Op};
@@ -56,9 +62,13 @@ pub async fn run(options: &crate::Bench) -> Outcome {
         layout: options.layout.into(),
         runs: options.runs.get(),
     };
+    // Before the long part: a file that is none is told at once.
+    let compare = options.compare.as_deref();
+    let mut baseline = compare.map(|path| Baseline::read(path, plan.runs)).transpose().map_err(Failure::new)?;
     let mut reports: Vec<Report> = Vec::new();
     for gpu in open_adapters(options.adapter.as_deref()).await? {
-        let report = measure(&gpu, &plan).await?;
+        let mut report = measure(&gpu, &plan).await?;
+        let comparison = baseline.as_mut().map(|baseline| baseline.compare(&report)).transpose();
         if !options.json {
             report.print_head();
             say!("");
@@ -69,15 +79,28 @@ pub async fn run(options: &crate::Bench) -> Outcome {
             }
             say!("");
         }
+        report.comparison = comparison.map_err(Failure::new)?;
+        if let Some(comparison) = report.comparison.as_ref().filter(|_| !options.json) {
+            comparison.print();
+            say!("");
+        }
         reports.push(report);
     }
     if options.json {
         json::print(&reports)?;
     } else {
         print_legend();
+        if baseline.is_some() {
+            compare::print_legend();
+        }
+    }
+    let comparisons: Vec<&Comparison> = reports.iter().filter_map(|report| report.comparison.as_ref()).collect();
+    if let Some(baseline) = baseline {
+        baseline.finish(&comparisons).map_err(Failure::new)?;
     }
     // Shapes that an adapter cannot do are skipped and said so; nothing at all to show is no success.
-    Ok(reports.iter().any(|report| !report.rows.is_empty()))
+    let timed = reports.iter().any(|report| !report.rows.is_empty());
+    Ok(timed && !comparisons.iter().any(|comparison| comparison.has(Verdict::Slower)))
 }
 
 /// Times everything on one adapter.
@@ -96,13 +119,14 @@ pub async fn measure(gpu: &Gpu, plan: &Plan) -> Result<Report, Failure> {
     let totals = plan.ops.iter().filter(|_| plan.network).filter_map(|op| Total::of(*op, &rows)).collect();
     Ok(Report {
         adapter: Identity::of(&gpu.info),
-        layout: report::layout_name(plan.layout),
-        clock: clock.name(),
+        layout: report::layout_name(plan.layout).to_owned(),
+        clock: clock.name().to_owned(),
         remarks,
         runs: plan.runs,
         rows,
         skipped,
         totals,
+        comparison: None,
     })
 }
 
@@ -204,7 +228,7 @@ fn row(
     let medians =
         Medians { op: time.ms.median, copy: copy_time.ms.median, transfer: transfer_time.map(|time| time.ms.median) };
     let traffic = Traffic::new(streamed_bytes, plan_bytes, medians);
-    let (shape, layers) = (layer.shape.clone(), layer.count);
+    let (shape, layers, copy_kernel) = (layer.shape.clone(), layer.count, copy_kernel.to_owned());
     Some(Row { shape, layers, op, time, copy_kernel, copy_time, transfer_time, traffic })
 }
 

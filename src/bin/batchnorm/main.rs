@@ -82,6 +82,10 @@ struct Bench {
     /// Timed calls of each.
     #[arg(long, default_value = "15")]
     runs: NonZeroUsize,
+    /// Say what got slower or faster since an earlier run, of which this file is the --json. Exit code 1 where
+    /// something got slower than both runs' noise explains.
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,

@@ -1,9 +1,9 @@
 //! The operations that are timed, and the bytes that each streams.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An operation, with every gradient where it has any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Op {
     /// Inference: y from the running statistics.

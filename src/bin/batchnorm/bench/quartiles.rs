@@ -1,9 +1,9 @@
 //! What is said of many times: the median and the quartiles, which one slow run does not move.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A quarter, half and three quarters of the samples are smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quartiles {
     pub first: f64,
     pub median: f64,
@@ -23,6 +23,11 @@ impl Quartiles {
             below + (above - below) * place.fract()
         };
         Some(Self { first: at(0.25), median: at(0.5), third: at(0.75) })
+    }
+
+    /// The interquartile range in units of the median.
+    pub fn spread(&self) -> f64 {
+        (self.third - self.first) / self.median
     }
 }
 

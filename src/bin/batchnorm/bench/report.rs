@@ -1,8 +1,9 @@
 //! What was measured on one adapter, as numbers, and as a table.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wgpu_batchnorm::Layout;
 
+use super::compare::Comparison;
 use super::layers;
 use super::op::Op;
 use super::quartiles::Quartiles;
@@ -11,12 +12,12 @@ use crate::say::say;
 use crate::table::Table;
 
 /// One adapter's part of `bench`.
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     pub adapter: Identity,
-    pub layout: &'static str,
+    pub layout: String,
     /// What all times of this report are taken by, those of the copies too.
-    pub clock: &'static str,
+    pub clock: String,
     /// What there is to say about the clock, if anything.
     pub remarks: Vec<String>,
     pub runs: usize,
@@ -24,10 +25,13 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Of the whole network, where the shapes are one's: every layer once.
     pub totals: Vec<Total>,
+    /// What changed since an earlier run, where there is one to compare with.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
 }
 
 /// One operation on one shape.
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// N, C and the spatial sizes, whatever the layout.
     pub shape: Vec<usize>,
@@ -36,7 +40,7 @@ pub struct Row {
     pub op: Op,
     pub time: Timed,
     /// The kernel that copied as many bytes in the least time.
-    pub copy_kernel: &'static str,
+    pub copy_kernel: String,
     pub copy_time: Timed,
     /// `copy_buffer_to_buffer` of as many bytes, where the clock can time it.
     pub transfer_time: Option<Timed>,
@@ -45,7 +49,7 @@ pub struct Row {
 }
 
 /// How long one call takes.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Timed {
     /// Calls in a row that one run times together.
     pub calls: u32,
@@ -54,7 +58,7 @@ pub struct Timed {
 }
 
 /// What an operation moves, and how fast.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Traffic {
     /// Bytes that it reads and writes where nothing stays on the chip; see `Op::passes`.
     pub streamed_bytes: u64,
@@ -93,7 +97,6 @@ impl Traffic {
     const HEADERS: [&str; 6] = ["MB", "plan MB", "GB/s", "copy GB/s", "of copy", "of transfer"];
 
     fn cells(&self) -> [String; 6] {
-        let percent = |fraction: f64| format!("{:.0} %", 100.0 * fraction);
         [
             three(self.streamed_bytes as f64 / 1e6),
             three(self.plan_bytes as f64 / 1e6),
@@ -106,7 +109,7 @@ impl Traffic {
 }
 
 /// What could not be timed.
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Skipped {
     pub shape: Vec<usize>,
     /// None for all.
@@ -115,7 +118,7 @@ pub struct Skipped {
 }
 
 /// One operation on every layer of a network.
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Total {
     pub op: Op,
     pub layers: usize,
@@ -159,7 +162,7 @@ impl Report {
             let Quartiles { first, median, third } = time.ms;
             let quartiles = format!("{} to {}", three(first), three(third));
             let cells = [layers::name(shape), op.name().to_owned(), three(median), quartiles];
-            table.row(cells.into_iter().chain(traffic.cells()).chain([(*copy_kernel).to_owned()]));
+            table.row(cells.into_iter().chain(traffic.cells()).chain([copy_kernel.clone()]));
         }
         table.print();
         for Skipped { shape, op, reason } in &self.skipped {
@@ -194,12 +197,17 @@ pub fn print_legend() {
 }
 
 /// Three or more digits that count: 0.00123, 0.123, 12.3, 1234.
-fn three(number: f64) -> String {
+pub fn three(number: f64) -> String {
     let decimals = match number.abs() {
         0.0 => 0,
         size => (2 - size.log10().floor() as i32).clamp(0, 6) as usize,
     };
     format!("{number:.decimals$}")
+}
+
+/// A fraction as `78 %`.
+pub fn percent(fraction: f64) -> String {
+    format!("{:.0} %", 100.0 * fraction)
 }
 
 /// A layout's name in the field.
