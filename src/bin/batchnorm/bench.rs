@@ -6,6 +6,7 @@ mod compare;
 mod copy;
 mod layers;
 mod op;
+mod plot;
 mod quartiles;
 mod report;
 #[cfg(test)]
@@ -93,6 +94,9 @@ pub async fn run(options: &crate::Bench) -> Outcome {
         if baseline.is_some() {
             compare::print_legend();
         }
+    }
+    if let Some(path) = &options.plot {
+        plot::write(path, &reports).map_err(Failure::new)?;
     }
     let comparisons: Vec<&Comparison> = reports.iter().filter_map(|report| report.comparison.as_ref()).collect();
     if let Some(baseline) = baseline {

@@ -86,6 +86,9 @@ struct Bench {
     /// something got slower than both runs' noise explains.
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
+    /// Draw bytes and speed of every row, below the line of the best copy kernel.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,

@@ -9,7 +9,7 @@ use crate::say::say;
 use crate::table::Table;
 
 /// Smaller differences come from where code and buffers happen to lie, however steady each run is.
-const LEAST_NOISE: f64 = 0.03;
+const LEAST_NOISE: f64 = 0.05;
 
 /// One run beside an earlier one of the same adapter and layout.
 #[derive(Debug, Serialize)]
@@ -33,9 +33,11 @@ pub struct Subject {
 /// What is compared is r = t/c, its median time in units of the copy that its own run timed beside it: a machine
 /// that is slower today is so for both. All four medians wander, each by about its interquartile range, and
 /// errors of factors that do not depend on one another add up as squares:
-/// noise = √Σ((third − first)/median)² over t and c of both runs, and at least 3 %. It is slower where
+/// noise = √Σ((third − first)/median)² over t and c of both runs, and at least 5 %. It is slower where
 /// ln(r now / r before) > noise, and faster where it is < −noise. For times that are normally distributed this is
-/// 4 standard errors at 15 runs and 3 at 9, so that a long table holds no false alarm.
+/// 4 standard errors at 15 runs and 3 at 9, so that chance alone puts no false alarm into a long table. What the
+/// quartiles of one run cannot show, such as another clock rate for the whole of the next, can: a finding is one
+/// where it comes again.
 ///
 /// An operation that stayed as it was while the copy got faster is slower by this rule: it has fallen back behind
 /// the limit.
@@ -205,9 +207,9 @@ mod tests {
         assert_eq!(verdict([1.0, 0.8, 0.1], [1.2, 0.8, 0.1]), Verdict::WithinNoise);
         // One noisy run is enough to say nothing.
         assert_eq!(verdict([1.0, 0.8, 0.02], [1.2, 0.8, 0.2]), Verdict::WithinNoise);
-        // However steady, 2 % are no finding; 4 % are.
-        assert_eq!(verdict([1.0, 0.8, 0.0], [1.02, 0.8, 0.0]), Verdict::WithinNoise);
-        assert_eq!(verdict([1.0, 0.8, 0.0], [1.04, 0.8, 0.0]), Verdict::Slower);
+        // However steady, 4 % are no finding; 6 % are.
+        assert_eq!(verdict([1.0, 0.8, 0.0], [1.04, 0.8, 0.0]), Verdict::WithinNoise);
+        assert_eq!(verdict([1.0, 0.8, 0.0], [1.06, 0.8, 0.0]), Verdict::Slower);
     }
 
     #[test]
