@@ -11,6 +11,7 @@ mod quartiles;
 mod report;
 #[cfg(test)]
 mod samples;
+mod variant;
 mod workload;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ pub use op::{LayoutName, Op};
 use quartiles::Quartiles;
 pub use report::print_legend;
 use report::{Medians, Report, Row, Skipped, Timed, Total, Traffic};
+pub use variant::Variant;
 use workload::Workload;
 
 /// What to time.
@@ -38,6 +40,7 @@ pub struct Plan {
     /// Whether the layers are those of one network, of which totals make sense.
     pub network: bool,
     pub ops: Vec<Op>,
+    pub variants: Vec<Variant>,
     pub layout: Layout,
     pub runs: usize,
 }
@@ -60,6 +63,7 @@ pub async fn run(options: &crate::Bench) -> Outcome {
         },
         network: options.shapes.is_none(),
         ops: if options.op.is_empty() { Op::ALL.to_vec() } else { options.op.clone() },
+        variants: options.variant.clone(),
         layout: options.layout.into(),
         runs: options.runs.get(),
     };
@@ -120,7 +124,8 @@ pub async fn measure(gpu: &Gpu, plan: &Plan) -> Result<Report, Failure> {
     if !clock.times_transfers(gpu) {
         remarks.push("no copy_buffer_to_buffer: this adapter has no timestamps outside of passes".to_owned());
     }
-    let totals = plan.ops.iter().filter(|_| plan.network).filter_map(|op| Total::of(*op, &rows)).collect();
+    let kinds = plan.variants.iter().flat_map(|variant| plan.ops.iter().map(|op| (*op, *variant)));
+    let totals = kinds.filter(|_| plan.network).filter_map(|(op, variant)| Total::of(op, variant, &rows)).collect();
     Ok(Report {
         adapter: Identity::of(&gpu.info),
         layout: report::layout_name(plan.layout).to_owned(),
@@ -152,34 +157,38 @@ impl<'a> Bench<'a> {
     /// Times all layers, with a progress bar; `None` where the clock stood still.
     async fn all(&mut self) -> Result<Option<()>, Failure> {
         let progress = progress_bar();
-        progress.set_length(self.plan.layers.len() as u64);
+        progress.set_length((self.plan.layers.len() * self.plan.variants.len()) as u64);
         for layer in &self.plan.layers {
             progress.set_message(format!("{}: {}", self.gpu.info.name, layers::name(&layer.shape)));
-            if self.layer(layer).await?.is_none() {
-                progress.finish_and_clear();
-                return Ok(None);
+            for variant in &self.plan.variants {
+                if self.layer(layer, *variant).await?.is_none() {
+                    progress.finish_and_clear();
+                    return Ok(None);
+                }
+                progress.inc(1);
             }
-            progress.inc(1);
         }
         progress.finish_and_clear();
         Ok(Some(()))
     }
 
-    /// Adds the rows of one layer, or why there are none.
-    async fn layer(&mut self, layer: &Layer) -> Result<Option<()>, Failure> {
+    /// Adds the rows of one layer in one variant, or why there are none. (Variants are timed one after the other,
+    /// not in turns, so that the buffers of one at a time have to fit; each has its own copies beside it.)
+    async fn layer(&mut self, layer: &Layer, variant: Variant) -> Result<Option<()>, Failure> {
         let Self { gpu, plan, clock, copies, rows, skipped } = self;
-        let descriptor = layer.descriptor(plan.layout);
+        let descriptor = variant.of(layer.descriptor(plan.layout));
         let mut skip = |op: Option<Op>, reason: String| {
-            skipped.push(Skipped { shape: layer.shape.clone(), op, reason });
+            skipped.push(Skipped { shape: layer.shape.clone(), op, variant, reason });
         };
         // Before any buffer: can the device do this shape at all?
         if let Err(error) = gpu.kernels.inference(&descriptor) {
             skip(None, error.to_string());
             return Ok(Some(()));
         }
-        let traffic = |op: Op| op.passes() * 4 * layer.values();
+        let traffic = |op: Op| op.streamed_bytes(variant, layer);
         let most = plan.ops.iter().map(|op| traffic(*op)).max().unwrap_or(0);
-        let made = Workload::new(gpu, &descriptor).and_then(|workload| Ok((workload, copies.buffers(gpu, most)?)));
+        let made =
+            Workload::new(gpu, &descriptor, variant).and_then(|workload| Ok((workload, copies.buffers(gpu, most)?)));
         let (workload, buffers) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -207,7 +216,7 @@ impl<'a> Bench<'a> {
         let Some(times) = in_turns(clock, gpu, &subjects, plan.runs).await? else { return Ok(None) };
         for (subject, time) in &times {
             if let Subject::Op(op, plan_bytes) = *subject {
-                rows.extend(row(layer, op, *time, [traffic(op), plan_bytes], &times));
+                rows.extend(row(layer, op, variant, *time, [traffic(op), plan_bytes], &times));
             }
         }
         Ok(Some(()))
@@ -218,6 +227,7 @@ impl<'a> Bench<'a> {
 fn row(
     layer: &Layer,
     op: Op,
+    variant: Variant,
     time: Timed,
     [streamed_bytes, plan_bytes]: [u64; 2],
     times: &[(Subject, Timed)],
@@ -233,7 +243,7 @@ fn row(
         Medians { op: time.ms.median, copy: copy_time.ms.median, transfer: transfer_time.map(|time| time.ms.median) };
     let traffic = Traffic::new(streamed_bytes, plan_bytes, medians);
     let (shape, layers, copy_kernel) = (layer.shape.clone(), layer.count, copy_kernel.to_owned());
-    Some(Row { shape, layers, op, time, copy_kernel, copy_time, transfer_time, traffic })
+    Some(Row { shape, layers, op, variant, time, copy_kernel, copy_time, transfer_time, traffic })
 }
 
 /// What is timed side by side: an operation with its plan's bytes, and copies of so many bytes.

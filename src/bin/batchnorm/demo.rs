@@ -8,7 +8,7 @@ use wgpu_batchnorm::verify::{Answer, Placement, Problem, Verdict};
 use wgpu_batchnorm::{Descriptor, Error, Gpu, Layout, PlanError};
 
 use crate::adapters::Identity;
-use crate::bench::{self, Layer, Op};
+use crate::bench::{self, Layer, Op, Variant};
 use crate::say::say;
 use crate::verify::{self, progress_bar};
 use crate::{Failure, Outcome, open_adapters};
@@ -197,6 +197,7 @@ async fn time(number: usize, gpu: &Gpu) -> Result<(), Failure> {
         layers: SHAPES.map(|shape| Layer { shape: shape.to_vec(), count: 1 }).to_vec(),
         network: false,
         ops: vec![Op::Infer, Op::TrainFwd, Op::Bwd],
+        variants: vec![Variant::Plain],
         layout: Layout::ChannelsFirst,
         runs: RUNS,
     };

@@ -73,6 +73,9 @@ struct Bench {
     /// Only these operations, between commas; default: all.
     #[arg(long, value_enum, value_delimiter = ',')]
     op: Vec<bench::Op>,
+    /// These variants of every layer, between commas: in half precision, with padding, with what is fused.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "plain")]
+    variant: Vec<bench::Variant>,
     /// Channels first (NCHW) or last (NHWC).
     #[arg(long, value_enum, default_value = "first")]
     layout: bench::LayoutName,

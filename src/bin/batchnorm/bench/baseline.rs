@@ -107,6 +107,15 @@ mod tests {
     }
 
     #[test]
+    fn rows_from_before_there_were_variants_are_plain() {
+        let text = serde_json::to_string(&[one(1.0)]).unwrap();
+        let older = text.replace(r#""variant":"plain","#, "");
+        assert_ne!(older, text);
+        let compared = read(&older, 15).unwrap().compare(&one(1.0)).unwrap();
+        assert_eq!(compared.rows.len(), 1);
+    }
+
+    #[test]
     fn reports_alike_are_taken_in_turn_and_others_not_at_all() {
         let other = Report { layout: "another".to_owned(), ..one(9.0) };
         let mut baseline = read(&serde_json::to_string(&[other, one(1.0), one(2.0)]).unwrap(), 15).unwrap();

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::layers;
 use super::op::Op;
 use super::report::{Report, Row, percent, three};
+use super::variant::Variant;
 use crate::say::say;
 use crate::table::Table;
 
@@ -26,6 +27,7 @@ pub struct Comparison {
 pub struct Subject {
     pub shape: Vec<usize>,
     pub op: Op,
+    pub variant: Variant,
 }
 
 /// One operation on one shape, then and now.
@@ -67,13 +69,13 @@ pub enum Verdict {
 
 impl Subject {
     fn of(row: &Row) -> Self {
-        Self { shape: row.shape.clone(), op: row.op }
+        Self { shape: row.shape.clone(), op: row.op, variant: row.variant }
     }
 }
 
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", layers::name(&self.shape), self.op.name())
+        write!(f, "{} {} {}", layers::name(&self.shape), self.op.name(), self.variant.name())
     }
 }
 
@@ -143,12 +145,14 @@ impl Comparison {
 
     /// Prints every row, what has no partner, and how many are how.
     pub fn print(&self) {
-        let headers = ["shape", "op", "ms before", "ms now", "of copy before", "now", "factor", "noise", "verdict"];
+        let headers =
+            ["shape", "op", "variant", "ms before", "ms now", "of copy before", "now", "factor", "noise", "verdict"];
         let mut table = Table::new(headers);
         for Change { subject, before_ms, now_ms, before_of_copy, now_of_copy, factor, noise, verdict } in &self.rows {
             table.row([
                 layers::name(&subject.shape),
                 subject.op.name().to_owned(),
+                subject.variant.name().to_owned(),
                 three(*before_ms),
                 three(*now_ms),
                 percent(*before_of_copy),
@@ -183,8 +187,9 @@ pub fn print_legend() {
 mod tests {
     use super::{Comparison, Verdict};
     use crate::bench::op::Op;
-    use crate::bench::report::Report;
+    use crate::bench::report::{Report, Row};
     use crate::bench::samples::{report, row};
+    use crate::bench::variant::Variant;
 
     fn compared(before: &Report, now: &Report) -> Comparison {
         Comparison::of(Some(before), now).unwrap()
@@ -223,11 +228,12 @@ mod tests {
     fn rows_on_one_side_are_named() {
         let [infer, bwd] = [Op::Infer, Op::Bwd].map(|op| row(&[4, 8, 2, 2], op, [1.0, 0.8], 0.02));
         let other = row(&[4, 9, 2, 2], Op::Infer, [1.0, 0.8], 0.02);
-        let comparison = compared(&report(vec![infer.clone(), bwd]), &report(vec![other, infer]));
+        let half = Row { variant: Variant::F16, ..infer.clone() };
+        let comparison = compared(&report(vec![infer.clone(), bwd, half]), &report(vec![other, infer]));
         let named = |subjects: &[super::Subject]| subjects.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(comparison.rows.len(), 1);
-        assert_eq!(named(&comparison.only_before), ["4×8×2×2 bwd"]);
-        assert_eq!(named(&comparison.only_now), ["4×9×2×2 infer"]);
+        assert_eq!(named(&comparison.only_before), ["4×8×2×2 bwd plain", "4×8×2×2 infer f16"]);
+        assert_eq!(named(&comparison.only_now), ["4×9×2×2 infer plain"]);
     }
 
     #[test]

@@ -10,11 +10,12 @@ use std::path::Path;
 use super::layers;
 use super::op::Op;
 use super::report::{Report, Row, percent, three};
+use super::variant::Variant;
 use axis::Axis;
 use labels::{Labels, Place};
 use svg::Svg;
 
-/// A panel is one adapter's; they stand below each other, with the same axes, so that they compare by eye.
+/// A panel is one adapter's with one variant; they stand below each other, with the same axes, so that they compare by eye.
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 600.0;
 const LEFT: f64 = 70.0;
@@ -36,62 +37,83 @@ pub fn write(path: &Path, reports: &[Report]) -> Result<(), String> {
 
 /// The document; `None` without a row.
 fn draw(reports: &[Report]) -> Option<String> {
-    let panels: Vec<&Report> = reports.iter().filter(|report| !report.rows.is_empty()).collect();
-    let rows = || panels.iter().flat_map(|panel| &panel.rows);
+    let panels: Vec<Panel<'_>> = reports.iter().flat_map(Panel::of).collect();
+    let rows = || panels.iter().flat_map(|panel| panel.rows.iter().copied());
     let x = Axis::over(rows().map(bytes), [LEFT, RIGHT])?;
     let y =
         Axis::over(rows().flat_map(|row| [row.traffic.gb_per_second, row.traffic.copy_gb_per_second]), [BOTTOM, TOP])?;
     let mut svg = Svg::new([WIDTH, HEIGHT * panels.len() as f64]);
-    for (number, report) in panels.into_iter().enumerate() {
+    for (number, panel) in panels.iter().enumerate() {
         svg.open(&format!(r#"g transform="translate(0,{})""#, HEIGHT * number as f64));
-        panel(&mut svg, report, [&x, &y]);
+        panel.draw(&mut svg, [&x, &y]);
         svg.close("g");
     }
     Some(svg.finish())
 }
 
-fn panel(svg: &mut Svg, report: &Report, axes: [&Axis; 2]) {
-    head(svg, report);
-    grid(svg, axes);
-    let mut labels = Labels::within([LEFT, TOP, RIGHT, BOTTOM]);
-    let limit: Vec<Place> = limit(&report.rows).into_iter().map(|(bytes, speed)| at(axes, bytes, speed)).collect();
-    svg.line(&limit);
-    labels.keep_off_line(&limit);
-    let shapes = report.rows.chunk_by(|a, b| a.shape == b.shape);
-    let place = |row: &Row| at(axes, bytes(row), row.traffic.gb_per_second);
-    for rows in shapes.clone() {
-        let mut places: Vec<Place> = rows.iter().map(place).collect();
-        places.sort_by(|a, b| a[0].total_cmp(&b[0]));
-        svg.thread(&places);
-    }
-    for row in &report.rows {
-        labels.keep_off_mark(place(row));
-        svg.mark(row.op, place(row), &tooltip(row));
-    }
-    for rows in shapes {
-        let name = layers::name(&rows[0].shape);
-        // Beside the first of its marks that has room.
-        if let Some((anchor, place)) = rows.iter().find_map(|row| labels.beside(place(row), &name)) {
-            svg.small_text(place, anchor, &name);
-        }
-    }
+/// What one adapter does with one variant.
+struct Panel<'a> {
+    report: &'a Report,
+    variant: Variant,
+    rows: Vec<&'a Row>,
 }
 
-/// What and where it was, and what the marks mean.
-fn head(svg: &mut Svg, report: &Report) {
-    let Report { adapter, layout, clock, runs, .. } = report;
-    svg.title([LEFT, 28.0], &adapter.name);
-    let measured = format!("{}, {}; {layout}; medians of {runs} runs by {clock}", adapter.backend, adapter.driver);
-    svg.text([LEFT, 48.0], "start", &measured);
-    let middle = 70.0;
-    let mut x = LEFT;
-    svg.line(&[[x, middle], [x + 28.0, middle]]);
-    svg.text([x + 34.0, middle + 4.0], "start", "best copy kernel: the limit");
-    x += 240.0;
-    for op in Op::ALL.into_iter().filter(|op| report.rows.iter().any(|row| row.op == *op)) {
-        svg.mark(op, [x, middle], op.name());
-        svg.text([x + 11.0, middle + 4.0], "start", op.name());
-        x += 36.0 + 7.5 * op.name().len() as f64;
+impl<'a> Panel<'a> {
+    /// Those of a report, in the order of its rows.
+    fn of(report: &'a Report) -> Vec<Self> {
+        let mut panels: Vec<Self> = Vec::new();
+        for row in &report.rows {
+            match panels.iter_mut().find(|panel| panel.variant == row.variant) {
+                Some(panel) => panel.rows.push(row),
+                None => panels.push(Self { report, variant: row.variant, rows: vec![row] }),
+            }
+        }
+        panels
+    }
+
+    fn draw(&self, svg: &mut Svg, axes: [&Axis; 2]) {
+        self.head(svg);
+        grid(svg, axes);
+        let mut labels = Labels::within([LEFT, TOP, RIGHT, BOTTOM]);
+        let limit: Vec<Place> = limit(&self.rows).into_iter().map(|(bytes, speed)| at(axes, bytes, speed)).collect();
+        svg.line(&limit);
+        labels.keep_off_line(&limit);
+        let place = |row: &Row| at(axes, bytes(row), row.traffic.gb_per_second);
+        let shapes = self.rows.chunk_by(|a, b| a.shape == b.shape);
+        for rows in shapes.clone() {
+            let mut places: Vec<Place> = rows.iter().map(|row| place(row)).collect();
+            places.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            svg.thread(&places);
+        }
+        for row in &self.rows {
+            labels.keep_off_mark(place(row));
+            svg.mark(row.op, place(row), &tooltip(row));
+        }
+        for rows in shapes {
+            let name = layers::name(&rows[0].shape);
+            // Beside the first of its marks that has room.
+            if let Some((anchor, place)) = rows.iter().find_map(|row| labels.beside(place(row), &name)) {
+                svg.small_text(place, anchor, &name);
+            }
+        }
+    }
+
+    /// What and where it was, and what the marks mean.
+    fn head(&self, svg: &mut Svg) {
+        let Report { adapter, layout, clock, runs, .. } = self.report;
+        svg.title([LEFT, 28.0], &format!("{}: {}", adapter.name, self.variant.name()));
+        let measured = format!("{}, {}; {layout}; medians of {runs} runs by {clock}", adapter.backend, adapter.driver);
+        svg.text([LEFT, 48.0], "start", &measured);
+        let middle = 70.0;
+        let mut x = LEFT;
+        svg.line(&[[x, middle], [x + 28.0, middle]]);
+        svg.text([x + 34.0, middle + 4.0], "start", "best copy kernel: the limit");
+        x += 240.0;
+        for op in Op::ALL.into_iter().filter(|op| self.rows.iter().any(|row| row.op == *op)) {
+            svg.mark(op, [x, middle], op.name());
+            svg.text([x + 11.0, middle + 4.0], "start", op.name());
+            x += 36.0 + 7.5 * op.name().len() as f64;
+        }
     }
 }
 
@@ -111,7 +133,7 @@ fn grid(svg: &mut Svg, [x, y]: [&Axis; 2]) {
 
 /// The speed of the best copy by bytes. Where several shapes move as much, each was timed beside a copy of its
 /// own: the fastest is the limit.
-fn limit(rows: &[Row]) -> Vec<(f64, f64)> {
+fn limit(rows: &[&Row]) -> Vec<(f64, f64)> {
     let mut copies: Vec<(f64, f64)> = rows.iter().map(|row| (bytes(row), row.traffic.copy_gb_per_second)).collect();
     copies.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     copies.dedup_by_key(|(bytes, _)| *bytes);
@@ -143,8 +165,9 @@ mod tests {
     use super::{draw, limit, size};
     use crate::bench::op::Op;
     use crate::bench::plot::svg::check::well_formed;
-    use crate::bench::report::Report;
+    use crate::bench::report::{Report, Row};
     use crate::bench::samples::{report, row};
+    use crate::bench::variant::Variant;
 
     fn sample() -> Report {
         let shapes = [[4, 64, 56, 56], [4, 512, 7, 7], [64, 48, 1, 1]];
@@ -174,6 +197,16 @@ mod tests {
     }
 
     #[test]
+    fn a_variant_has_a_panel() {
+        let mut both = sample();
+        let halves = sample().rows.into_iter().map(|row| Row { variant: Variant::F16, ..row });
+        both.rows.extend(halves);
+        let svg = draw(&[both]).unwrap();
+        assert_eq!(["Card: plain", "Card: f16"].map(|title| svg.matches(title).count()), [1, 1]);
+        assert_eq!(svg.matches(">4×512×7×7</text>").count(), 2);
+    }
+
+    #[test]
     fn any_name_gives_a_document() {
         let mut report = sample();
         report.adapter.name = "A&B <\"GPU\"> '1'\u{1}".to_owned();
@@ -191,7 +224,7 @@ mod tests {
     fn the_limit_is_the_fastest_copy_of_as_many_bytes() {
         let rows = [0.4, 0.2, 0.3].map(|copy| row(&[4, 8, 2, 2], Op::Infer, [1.0, copy], 0.0));
         let best = rows[1].traffic.copy_gb_per_second;
-        assert_eq!(limit(&rows), [(1024.0, best)]);
+        assert_eq!(limit(&rows.each_ref()), [(1024.0, best)]);
     }
 
     #[test]

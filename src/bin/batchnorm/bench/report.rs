@@ -7,6 +7,7 @@ use super::compare::Comparison;
 use super::layers;
 use super::op::Op;
 use super::quartiles::Quartiles;
+use super::variant::Variant;
 use crate::adapters::Identity;
 use crate::say::say;
 use crate::table::Table;
@@ -38,6 +39,8 @@ pub struct Row {
     /// How many layers have this shape.
     pub layers: usize,
     pub op: Op,
+    #[serde(default)]
+    pub variant: Variant,
     pub time: Timed,
     /// The kernel that copied as many bytes in the least time.
     pub copy_kernel: String,
@@ -114,6 +117,8 @@ pub struct Skipped {
     pub shape: Vec<usize>,
     /// None for all.
     pub op: Option<Op>,
+    #[serde(default)]
+    pub variant: Variant,
     pub reason: String,
 }
 
@@ -121,6 +126,8 @@ pub struct Skipped {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Total {
     pub op: Op,
+    #[serde(default)]
+    pub variant: Variant,
     pub layers: usize,
     /// The sum of the medians.
     pub ms: f64,
@@ -129,9 +136,9 @@ pub struct Total {
 }
 
 impl Total {
-    /// Of these rows, `None` where there is none of this operation.
-    pub fn of(op: Op, rows: &[Row]) -> Option<Self> {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.op == op).collect();
+    /// Of these rows, `None` where there is none of this operation and variant.
+    pub fn of(op: Op, variant: Variant, rows: &[Row]) -> Option<Self> {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.op == op && row.variant == variant).collect();
         let sum = |of: fn(&Row) -> Option<Timed>| -> Option<f64> {
             rows.iter().map(|row| Some(row.layers as f64 * of(row)?.ms.median)).sum()
         };
@@ -140,7 +147,7 @@ impl Total {
         let ms = sum(|row| Some(row.time)).filter(|_| layers > 0)?;
         let medians = Medians { op: ms, copy: sum(|row| Some(row.copy_time))?, transfer: sum(|row| row.transfer_time) };
         let traffic = Traffic::new(bytes(|t| t.streamed_bytes), bytes(|t| t.plan_bytes), medians);
-        Some(Self { op, layers, ms, traffic })
+        Some(Self { op, variant, layers, ms, traffic })
     }
 }
 
@@ -156,26 +163,28 @@ impl Report {
 
     /// Prints the tables.
     pub fn print(&self) {
-        let mut table =
-            Table::new(["shape", "op", "ms", "quartiles"].into_iter().chain(Traffic::HEADERS).chain(["best copy"]));
-        for Row { shape, op, time, copy_kernel, traffic, .. } in &self.rows {
+        let mut table = Table::new(
+            ["shape", "op", "variant", "ms", "quartiles"].into_iter().chain(Traffic::HEADERS).chain(["best copy"]),
+        );
+        for Row { shape, op, variant, time, copy_kernel, traffic, .. } in &self.rows {
             let Quartiles { first, median, third } = time.ms;
             let quartiles = format!("{} to {}", three(first), three(third));
-            let cells = [layers::name(shape), op.name().to_owned(), three(median), quartiles];
+            let [op, variant] = [op.name(), variant.name()].map(str::to_owned);
+            let cells = [layers::name(shape), op, variant, three(median), quartiles];
             table.row(cells.into_iter().chain(traffic.cells()).chain([copy_kernel.clone()]));
         }
         table.print();
-        for Skipped { shape, op, reason } in &self.skipped {
+        for Skipped { shape, op, variant, reason } in &self.skipped {
             let op = op.map_or("all", Op::name);
-            say!("skipped: {} {op}: {reason}", layers::name(shape));
+            say!("skipped: {} {op} {}: {reason}", layers::name(shape), variant.name());
         }
     }
 
     /// Prints the sums over a network.
     pub fn print_totals(&self, network: &str) {
-        let mut table = Table::new([network, "layers", "ms"].into_iter().chain(Traffic::HEADERS));
-        for Total { op, layers, ms, traffic } in &self.totals {
-            let cells = [op.name().to_owned(), layers.to_string(), three(*ms)];
+        let mut table = Table::new([network, "variant", "layers", "ms"].into_iter().chain(Traffic::HEADERS));
+        for Total { op, variant, layers, ms, traffic } in &self.totals {
+            let cells = [op.name().to_owned(), variant.name().to_owned(), layers.to_string(), three(*ms)];
             table.row(cells.into_iter().chain(traffic.cells()));
         }
         table.print();
@@ -184,15 +193,19 @@ impl Report {
 
 /// What the columns mean.
 pub fn print_legend() {
-    let multiples: Vec<String> = Op::ALL.iter().map(|op| format!("{} {}N", op.name(), op.passes())).collect();
+    let multiples =
+        |variant: Variant| -> String { Op::ALL.map(|op| format!("{} {}N", op.name(), op.passes(variant))).join(", ") };
     say!(
-        "MB: what an operation moves where it streams, N being the bytes of x: {}.\n\
+        "MB: what an operation moves where it streams, N being the bytes of x:\n\
+         {};\n\
+         of add-relu {}, and its signs, a bit a value. A mask is a byte a position.\n\
          plan MB: what its plan reads and writes; less than MB where values stay on the chip, and then\n\
          the fractions may exceed 100 %.\n\
          GB/s: MB by the median. copy GB/s: the fastest of several kernels that copy, for as many bytes\n\
          (half read, half written). of copy: the one by the other. of transfer: the same for\n\
          copy_buffer_to_buffer, for which drivers have means that no kernel has.",
-        multiples.join(", ")
+        multiples(Variant::Plain),
+        multiples(Variant::AddRelu)
     );
 }
 

@@ -1,8 +1,10 @@
 //! Reports for tests, made up.
 
+use super::layers::Layer;
 use super::op::Op;
 use super::quartiles::Quartiles;
 use super::report::{Medians, Report, Row, Timed, Traffic};
+use super::variant::Variant;
 use crate::adapters::Identity;
 
 /// A report of one adapter with these rows.
@@ -27,11 +29,13 @@ pub fn row(shape: &[usize], op: Op, [time, copy]: [f64; 2], spread: f64) -> Row 
         let [first, third] = [-0.5, 0.5].map(|side| ms * (1.0 + side * spread));
         Timed { calls: 1, ms: Quartiles { first, median: ms, third } }
     };
-    let bytes = op.passes() * 4 * shape.iter().product::<usize>() as u64;
+    let variant = Variant::Plain;
+    let bytes = op.streamed_bytes(variant, &Layer { shape: shape.to_vec(), count: 1 });
     Row {
         shape: shape.to_vec(),
         layers: 1,
         op,
+        variant,
         time: timed(time),
         copy_kernel: "vec4, 64 lanes".to_owned(),
         copy_time: timed(copy),

@@ -1,12 +1,13 @@
 //! A layer on the device: its buffers, made once, and its operations bound to them.
 
 use wgpu_batchnorm::{
-    BackwardBindings, Bound, Descriptor, Error, Extras, ForwardBindings, FrozenBackwardBindings, Gpu, GpuError,
+    BackwardBindings, Bound, Descriptor, Error, Extras, Float, ForwardBindings, FrozenBackwardBindings, Gpu, GpuError,
     Gradients, InferenceBindings, Plan, RunningBindings, wgpu,
 };
 
 use super::clock::Work;
 use super::op::Op;
+use super::variant::Variant;
 
 /// The buffers that operations on one shape take.
 pub struct Workload<'a> {
@@ -23,6 +24,10 @@ pub struct Workload<'a> {
     saved: wgpu::Buffer,
     dgamma: wgpu::Buffer,
     dbeta: wgpu::Buffer,
+    valid: Option<wgpu::Buffer>,
+    residual: Option<wgpu::Buffer>,
+    dresidual: Option<wgpu::Buffer>,
+    signs: Option<wgpu::Buffer>,
 }
 
 /// An operation ready to be timed.
@@ -33,19 +38,25 @@ pub struct Ready {
 }
 
 impl<'a> Workload<'a> {
-    /// Buffers for x of this many values, with numbers in them that no driver has it easy with.
-    pub fn new(gpu: &'a Gpu, descriptor: &'a Descriptor) -> Result<Self, GpuError> {
+    /// Buffers for a descriptor of this variant, with numbers in them that no driver has it easy with.
+    pub fn new(gpu: &'a Gpu, descriptor: &'a Descriptor, variant: Variant) -> Result<Self, GpuError> {
         let channels = descriptor.channels();
         let values = descriptor.shape().iter().product::<usize>() as u64;
-        let data: Vec<f32> = noise(values).collect();
+        let tensor = || upload(gpu, variant.float(), values);
+        let empty = || gpu.empty(variant.float().bytes() * values);
+        let adds = variant == Variant::AddRelu;
+        let mask = || -> Vec<u8> {
+            // Three quarters of what is spread evenly over −1 to 1.
+            noise(descriptor.values_per_channel() as u64).map(|value| u8::from(value > -0.5)).collect()
+        };
         let constant = |value: f32| gpu.upload(&vec![value; channels]);
         Ok(Self {
             gpu,
             descriptor,
-            x: gpu.upload(&data)?,
-            y: gpu.empty(4 * values)?,
-            dy: gpu.upload(&data)?,
-            dx: gpu.empty(4 * values)?,
+            x: tensor()?,
+            y: empty()?,
+            dy: tensor()?,
+            dx: empty()?,
             gamma: constant(1.5)?,
             beta: constant(0.5)?,
             running_mean: constant(0.0)?,
@@ -54,6 +65,10 @@ impl<'a> Workload<'a> {
             saved: gpu.upload(&[0.0_f32, 1.0, 1.0, 1.0].map(|value| vec![value; channels]).concat())?,
             dgamma: constant(0.0)?,
             dbeta: constant(0.0)?,
+            valid: (variant == Variant::Mask).then(|| gpu.upload(&mask())).transpose()?,
+            residual: adds.then(tensor).transpose()?,
+            dresidual: adds.then(empty).transpose()?,
+            signs: adds.then(|| gpu.empty(values.div_ceil(32) * 4)).transpose()?,
         })
     }
 
@@ -79,7 +94,7 @@ impl<'a> Workload<'a> {
             gamma: Some(self.gamma.as_entire_buffer_binding()),
             beta: Some(self.beta.as_entire_buffer_binding()),
             running: self.running(),
-            extras: Extras::default(),
+            extras: Extras { residual: whole(&self.residual), ..Extras::default() },
         })?;
         Ok((bound, traffic(&plan)))
     }
@@ -96,7 +111,12 @@ impl<'a> Workload<'a> {
             counter: None,
             saved: self.saved.as_entire_buffer_binding(),
             scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras::default(),
+            extras: Extras {
+                valid: whole(&self.valid),
+                residual: whole(&self.residual),
+                signs: whole(&self.signs),
+                ..Extras::default()
+            },
         })?;
         Ok((bound, traffic(&plan)))
     }
@@ -113,7 +133,13 @@ impl<'a> Workload<'a> {
             dgamma: Some(self.dgamma.as_entire_buffer_binding()),
             dbeta: Some(self.dbeta.as_entire_buffer_binding()),
             scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras::default(),
+            extras: Extras {
+                valid: whole(&self.valid),
+                dresidual: whole(&self.dresidual),
+                signs: whole(&self.signs),
+                beta: Some(self.beta.as_entire_buffer_binding()),
+                ..Extras::default()
+            },
         })?;
         Ok((bound, traffic(&plan)))
     }
@@ -130,7 +156,12 @@ impl<'a> Workload<'a> {
             dgamma: Some(self.dgamma.as_entire_buffer_binding()),
             dbeta: Some(self.dbeta.as_entire_buffer_binding()),
             scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras::default(),
+            extras: Extras {
+                residual: whole(&self.residual),
+                dresidual: whole(&self.dresidual),
+                beta: Some(self.beta.as_entire_buffer_binding()),
+                ..Extras::default()
+            },
         })?;
         Ok((bound, traffic(&plan)))
     }
@@ -148,6 +179,21 @@ impl<'a> Workload<'a> {
     }
 }
 
+/// A buffer that only some variants have.
+fn whole(buffer: &Option<wgpu::Buffer>) -> Option<wgpu::BufferBinding<'_>> {
+    buffer.as_ref().map(wgpu::Buffer::as_entire_buffer_binding)
+}
+
+/// A tensor of this type, with noise in it.
+fn upload(gpu: &Gpu, float: Float, values: u64) -> Result<wgpu::Buffer, GpuError> {
+    let halves = |bits: fn(f32) -> u16| gpu.upload(&noise(values).map(bits).collect::<Vec<u16>>());
+    match float {
+        Float::F32 => gpu.upload(&noise(values).collect::<Vec<f32>>()),
+        Float::F16 => halves(|value| half::f16::from_f32(value).to_bits()),
+        Float::Bf16 => halves(|value| half::bf16::from_f32(value).to_bits()),
+    }
+}
+
 fn traffic(plan: &Plan) -> u64 {
     plan.bytes_read() + plan.bytes_written()
 }
@@ -161,23 +207,56 @@ pub fn noise(values: u64) -> impl Iterator<Item = f32> {
 
 #[cfg(test)]
 mod tests {
-    use wgpu_batchnorm::{Error, Layout};
+    use wgpu_batchnorm::{Error, Layout, PlanError};
 
     use super::*;
+    use crate::bench::layers::Layer;
 
     #[test]
     fn every_operation_has_the_buffers_it_takes() {
+        let shapes = [[2, 3, 4, 5], [64, 48, 1, 1], [3, 5, 7, 1]];
         let made: Result<(), Error> = pollster::block_on(async {
             for adapter in Gpu::adapters().await {
                 let gpu = Gpu::open(&adapter).await?;
-                for shape in [[2, 3, 4, 5], [64, 48, 1, 1]] {
-                    let descriptor = Descriptor::new(shape, Layout::ChannelsFirst);
-                    let workload = Workload::new(&gpu, &descriptor)?;
-                    Op::ALL.into_iter().try_for_each(|op| workload.ready(op).map(|_| ()))?;
+                for (shape, variant) in shapes.iter().flat_map(|shape| Variant::ALL.map(|variant| (*shape, variant))) {
+                    let descriptor = variant.of(Descriptor::new(shape, Layout::ChannelsFirst));
+                    let workload = Workload::new(&gpu, &descriptor, variant)?;
+                    for op in Op::ALL {
+                        match workload.ready(op) {
+                            Ok(_) | Err(Error::Plan(PlanError::Limit { .. })) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
                 }
             }
             Ok(())
         });
         assert_eq!(made, Ok(()));
+    }
+
+    /// What `streamed_bytes` says is the least that plans which stream move, and all but a few per cent of it.
+    #[test]
+    fn plans_that_stream_move_what_is_said() {
+        let layer = Layer { shape: vec![8, 4, 128, 128], count: 1 };
+        pollster::block_on(async {
+            for adapter in Gpu::adapters().await {
+                let gpu = Gpu::open(&adapter).await?;
+                for variant in Variant::ALL {
+                    let descriptor = variant.of(layer.descriptor(Layout::ChannelsFirst));
+                    let workload = Workload::new(&gpu, &descriptor, variant)?;
+                    for op in Op::ALL {
+                        let said = op.streamed_bytes(variant, &layer);
+                        let plans = match workload.ready(op) {
+                            Ok(ready) => ready.plan_bytes,
+                            Err(Error::Plan(PlanError::Limit { .. })) => continue,
+                            Err(error) => return Err(error),
+                        };
+                        assert!((said..said + said / 20).contains(&plans), "{variant:?} {op:?}: {plans}, said {said}");
+                    }
+                }
+            }
+            Ok::<(), Error>(())
+        })
+        .unwrap();
     }
 }

@@ -131,7 +131,7 @@ pub mod check {
             let (tag, after) = after.split_once('>').ok_or("a tag that does not end")?;
             let quotes: Vec<&str> = tag.split('"').collect();
             let outside: String = quotes.iter().step_by(2).copied().collect();
-            if quotes.len() % 2 == 0 || outside.contains(['&', '\'']) {
+            if quotes.len().is_multiple_of(2) || outside.contains(['&', '\'']) {
                 return Err(format!("tag <{tag}>"));
             }
             match tag.strip_prefix('/') {
