@@ -78,6 +78,12 @@ impl<'a> Argument<'a> {
 /// The pairs of which one may be written over the other, each value where it was read.
 const IN_PLACE: [[&str; 2]; 2] = [["x", "y"], ["dy", "dx"]];
 
+/// Whether a kernel with these slots can write one over another.
+pub(crate) fn has_in_place(slots: &[Slot]) -> bool {
+    let has = |name: &str| slots.iter().any(|slot| slot.name == name);
+    IN_PLACE.iter().any(|pair| pair.iter().all(|name| has(name)))
+}
+
 /// Whether one of two arguments is written just where the other is read.
 fn in_place(first: &Argument<'_>, second: &Argument<'_>, descriptor: &Descriptor) -> bool {
     let paired = IN_PLACE.iter().any(|pair| pair.contains(&first.name) && pair.contains(&second.name));

@@ -209,6 +209,9 @@ pub enum Error {
     #[cfg(feature = "gpu")]
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// See [`CacheError`](crate::CacheError).
+    #[error(transparent)]
+    Cache(#[from] crate::CacheError),
     /// See [`FoldError`](crate::fold::FoldError).
     #[error(transparent)]
     Fold(#[from] crate::fold::FoldError),

@@ -12,7 +12,8 @@ use crate::kernels::Kernels;
 pub struct Gpu {
     /// What the adapter says of itself: name, backend, driver, type.
     pub info: wgpu::AdapterInfo,
-    /// The device, with all the limits that the adapter offers, and timestamps where it has them.
+    /// The device, with all the limits that the adapter offers, and timestamps and a pipeline cache where it has
+    /// them.
     pub device: wgpu::Device,
     /// Its queue.
     pub queue: wgpu::Queue,
@@ -76,10 +77,12 @@ impl Gpu {
     /// [`GpuError::NoDevice`].
     pub async fn open_with(adapter: &wgpu::Adapter, limits: wgpu::Limits) -> Result<Self, GpuError> {
         let info = adapter.get_info();
-        // The clock of benchmarks, and what software drivers read and write memory fastest with.
+        // The clock of benchmarks; what software drivers read and write memory fastest with; what compiling again is
+        // saved by.
         let wanted = wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
-            | wgpu::Features::SHADER_INT64;
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::PIPELINE_CACHE;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("batchnorm"),
             required_features: adapter.features() & wanted,

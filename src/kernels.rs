@@ -1,16 +1,20 @@
 //! The pipelines of one device, compiled once and shared by all plans.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::bind::has_in_place;
 use crate::buffer::catching;
+use crate::cache::{self, CacheError};
 use crate::descriptor::{Descriptor, Gradients};
 use crate::error::PlanError;
 use crate::operations::{
     ApplyBackward, Backward, Finalize, FinalizeBackward, Forward, FrozenBackward, Gather, GatherBackward, Inference,
     Merge, MergeBackward, Normalize, UpdateRunning,
 };
+use crate::parallel::on_all_cores;
 use crate::plan::Plan;
 use crate::recipe::{Capabilities, Choice, Operation, Recipe};
 use crate::shader::{Access, Permutation, Slot};
@@ -23,17 +27,48 @@ pub struct Kernels {
     shared: Arc<Shared>,
     tuning: Tuning,
     choice: Choice,
+    sharing: Sharing,
 }
 
 struct Shared {
     device: wgpu::Device,
     capabilities: Capabilities,
     adapter: String,
+    /// What the driver keeps of its work, where the device has the feature.
+    cache: Option<wgpu::PipelineCache>,
     pipelines: Mutex<HashMap<Permutation, Cell>>,
+}
+
+/// How a plan's buffers will lie. WebGPU lets a dispatch use a buffer in one way only, so where one holds both what
+/// is read and what is written, other kernels are needed. Plans look at what they are bound to and are right in any
+/// case; said beforehand ([`Kernels::sharing`]), nothing is compiled that is not used, and nothing while binding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// All are ranges of one buffer.
+    pub one_buffer: bool,
+    /// y is bound over x, and dx over dy.
+    pub in_place: bool,
+}
+
+impl Sharing {
+    /// The form of a kernel for such buffers.
+    fn form(self, permutation: Permutation) -> Permutation {
+        let in_place = self.in_place && has_in_place(&permutation.slots());
+        let permutation = if in_place { permutation.in_place() } else { permutation };
+        let slots = permutation.slots();
+        let accesses = |access| slots.iter().any(|slot| slot.access == access);
+        let mixed = self.one_buffer && accesses(Access::Read) && accesses(Access::Write);
+        if mixed { permutation.for_one_buffer() } else { permutation }
+    }
 }
 
 /// Where a pipeline is, once it is compiled.
 type Cell = Arc<Mutex<Option<Arc<Pipeline>>>>;
+
+/// A lock. A thread that panicked while it held one left things whole: pipelines are only ever added.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A compiled permutation and the buffers it takes.
 pub(crate) struct Pipeline {
@@ -43,8 +78,52 @@ pub(crate) struct Pipeline {
 }
 
 impl Kernels {
-    /// The kernels for a device. Nothing is compiled yet: the first plan that needs a kernel does that.
+    /// The kernels for a device. Nothing is compiled yet: the first plan that needs a kernel does that, or
+    /// [`warm`](Self::warm).
     pub fn new(device: &wgpu::Device) -> Self {
+        Self::of(device, cache::empty(device))
+    }
+
+    /// The kernels for a device, with what [`cache_data`](Self::cache_data) gave in an earlier run of the program:
+    /// the driver then finds its own work again in place of repeating it. An adapter's name for a file is
+    /// [`wgpu::util::pipeline_cache_key`].
+    ///
+    /// Bytes that cannot be used are an error that says why, to be followed by [`new`](Self::new): a driver that was
+    /// updated is the ordinary case.
+    ///
+    /// ```no_run
+    /// # use wgpu_batchnorm::{Kernels, wgpu};
+    /// # fn kernels(device: &wgpu::Device) -> Kernels {
+    /// let saved = std::fs::read("cache/batchnorm").unwrap_or_default();
+    /// // SAFETY: the program alone writes this file, and nothing into it but `cache_data`.
+    /// unsafe { Kernels::with_cache(device, &saved) }.unwrap_or_else(|_| Kernels::new(device))
+    /// # }
+    /// ```
+    ///
+    /// # Safety
+    /// `saved` must be what [`cache_data`](Self::cache_data) returned, or not pass for it. Bytes that were damaged,
+    /// cut off, or come from another file, adapter or driver do not: they are recognised by a checksum. Bytes that
+    /// somebody made up with the right checksum do, and reach a driver that trusts them: keep the file where nobody
+    /// else can write.
+    ///
+    /// # Errors
+    /// [`CacheError`], among others where the device was requested without
+    /// [`PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE).
+    pub unsafe fn with_cache(device: &wgpu::Device, saved: &[u8]) -> Result<Self, CacheError> {
+        // SAFETY: the caller promises just that.
+        let cache = unsafe { cache::filled(device, saved) }?;
+        Ok(Self::of(device, Some(cache)))
+    }
+
+    /// What the driver has kept of all that was compiled so far, for [`with_cache`](Self::with_cache) in the next
+    /// run; to be written to a file in one go. `None` where the device was requested without
+    /// [`PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE), which few adapters but those of Vulkan have. (Most drivers
+    /// of desktops keep a cache of their own besides.)
+    pub fn cache_data(&self) -> Option<Vec<u8>> {
+        cache::data(&self.shared.device, self.shared.cache.as_ref()?)
+    }
+
+    fn of(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
         let (info, limits) = (device.adapter_info(), device.limits());
         let kind = match info.device_type {
             wgpu::DeviceType::Cpu => AdapterKind::Cpu,
@@ -65,9 +144,11 @@ impl Kernels {
             device: device.clone(),
             capabilities,
             adapter: format!("{} ({} {}, {})", info.name, info.driver, info.driver_info, info.backend),
+            cache,
             pipelines: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), tuning: Tuning::of(kind), choice: Choice::default() }
+        let (choice, sharing) = (Choice::default(), Sharing::default());
+        Self { shared: Arc::new(shared), tuning: Tuning::of(kind), choice, sharing }
     }
 
     /// The same kernels, choosing by these numbers.
@@ -78,6 +159,35 @@ impl Kernels {
     /// The same kernels, with some choices made by hand.
     pub fn choosing(&self, choice: Choice) -> Self {
         Self { choice, ..self.clone() }
+    }
+
+    /// The same kernels for buffers that lie like this, as far as is known when planning.
+    pub fn sharing(&self, sharing: Sharing) -> Self {
+        Self { sharing, ..self.clone() }
+    }
+
+    /// Compiles what the plans of all these will need and is new to the device, on all cores: a network's layers
+    /// share most kernels, and this way the first step does not wait for one after the other.
+    ///
+    /// ```no_run
+    /// # use wgpu_batchnorm::{Descriptor, Gradients, Kernels, PlanError, recipe::Operation};
+    /// # fn warm(kernels: &Kernels, layers: &[Descriptor]) -> Result<(), PlanError> {
+    /// let training = [Operation::Forward, Operation::Backward(Gradients::ALL)];
+    /// kernels.warm(layers.iter().flat_map(|layer| training.map(|operation| (layer, operation))))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of planning each; the first that cannot be planned ends it before anything is compiled.
+    pub fn warm<D: Borrow<Descriptor>>(
+        &self,
+        plans: impl IntoIterator<Item = (D, Operation)>,
+    ) -> Result<(), PlanError> {
+        let mut wanted = Vec::new();
+        for (descriptor, operation) in plans {
+            wanted.extend(self.expected(&self.recipe(descriptor.borrow(), operation)?));
+        }
+        self.pipelines(&wanted).map(drop)
     }
 
     /// The device.
@@ -222,14 +332,35 @@ impl Kernels {
         Plan::new(self.clone(), descriptor, recipe)
     }
 
+    /// The form of each dispatch's kernel for the buffers that are expected.
+    pub(crate) fn expected(&self, recipe: &Recipe) -> Vec<Permutation> {
+        recipe.dispatches.iter().map(|dispatch| self.sharing.form(dispatch.permutation)).collect()
+    }
+
+    /// The pipelines of permutations. What is new to the device is compiled now, on all cores.
+    pub(crate) fn pipelines(&self, wanted: &[Permutation]) -> Result<Vec<Arc<Pipeline>>, PlanError> {
+        // What another thread is compiling is waited for beside the work on the others.
+        let known = |permutation: &Permutation| self.cell(*permutation).try_lock().ok()?.clone();
+        if let Some(known) = wanted.iter().map(known).collect() {
+            return Ok(known);
+        }
+        let mut seen = HashSet::new();
+        let each: Vec<Permutation> = wanted.iter().copied().filter(|permutation| seen.insert(*permutation)).collect();
+        let made: Result<Vec<_>, _> =
+            on_all_cores(&each, |permutation| self.pipeline(*permutation)).into_iter().collect();
+        let made: HashMap<_, _> = each.into_iter().zip(made?).collect();
+        Ok(wanted.iter().map(|permutation| made[permutation].clone()).collect())
+    }
+
+    /// Where the pipeline of a permutation is, or will be.
+    fn cell(&self, permutation: Permutation) -> Cell {
+        lock(&self.shared.pipelines).entry(permutation).or_default().clone()
+    }
+
     /// The pipeline of a permutation, compiled now if it never was. Threads that ask for the same one
     /// wait for the first; others do not. What failed is tried again: the device may have been out of memory.
-    pub(crate) fn pipeline(&self, permutation: Permutation) -> Result<Arc<Pipeline>, PlanError> {
-        // A thread that panicked while it held a lock left things whole: pipelines are only ever added.
-        fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-            mutex.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-        let cell = lock(&self.shared.pipelines).entry(permutation).or_default().clone();
+    fn pipeline(&self, permutation: Permutation) -> Result<Arc<Pipeline>, PlanError> {
+        let cell = self.cell(permutation);
         let mut cell = lock(&cell);
         if let Some(pipeline) = &*cell {
             return Ok(pipeline.clone());
@@ -263,7 +394,7 @@ impl Kernels {
                     // Every kernel writes workgroup memory before it reads it.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: self.shared.cache.as_ref(),
             });
             Pipeline { pipeline, layout, slots }
         });
@@ -277,11 +408,12 @@ impl Kernels {
 
 impl fmt::Debug for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shared, tuning, choice } = self;
+        let Self { shared, tuning, choice, sharing } = self;
         f.debug_struct("Kernels")
             .field("adapter", &shared.adapter)
             .field("tuning", tuning)
             .field("choice", choice)
+            .field("sharing", sharing)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@
 //! | [`Descriptor`] | shape, layout, ε, affine or not, running statistics | plain data |
 //! | [`Recipe`](recipe::Recipe) | which kernels in how many workgroups, from the descriptor and the device's limits | plain data |
 //! | [`Plan`] | a recipe with its pipelines, from the [`Kernels`] of a device; says what it reads, writes and needs | compiles what is new to the device |
-//! | [`Bound`] | a plan with buffers, all of them checked | bind groups; the kernels once more where one buffer is both read and written |
+//! | [`Bound`] | a plan with buffers, all of them checked | bind groups; the kernels once more where one buffer is both read and written and [`Kernels::sharing`] has not said so |
 //! | [`Bound::record`] | into the caller's compute pass, as often as wanted | its dispatches, most often one or two |
 //!
 //! Recording takes `&self`: it sets a pipeline, sets bind group 0 and dispatches, once or twice. It never
@@ -112,7 +112,8 @@
 //!
 //! [`Kernels`], plans and [`Bound`] are `Send` and `Sync` where wgpu's types are, that is everywhere but
 //! in a browser. Clones of `Kernels` share what is compiled; threads that need the same kernel at once
-//! compile it once.
+//! compile it once. Several new kernels are compiled on all cores, of one plan or, with [`Kernels::warm`], of many;
+//! [`Kernels::cache_data`] keeps the driver's work for the next run.
 //!
 //! # Features
 //!
@@ -129,6 +130,7 @@
 
 mod bind;
 mod buffer;
+mod cache;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 mod descriptor;
@@ -139,6 +141,7 @@ pub mod gpu;
 mod kernels;
 mod layer;
 mod operations;
+mod parallel;
 mod plan;
 mod planner;
 pub mod recipe;
@@ -150,6 +153,7 @@ pub mod tuning;
 pub mod verify;
 pub mod walk;
 
+pub use cache::CacheError;
 pub use descriptor::{
     Activation, Convention, Descriptor, Epilogue, Float, Gradients, Health, Kept, Layout, Mask, Momentum, OneValue,
     Over, Padding, Renorm, Running, RunningVariance, Tensor, Types, View,
@@ -159,7 +163,7 @@ pub use error::GpuError;
 pub use error::{BindError, Error, PlanError};
 #[cfg(feature = "gpu")]
 pub use gpu::Gpu;
-pub use kernels::Kernels;
+pub use kernels::{Kernels, Sharing};
 pub use layer::{BatchNorm, Training};
 pub use operations::{
     ApplyBackward, ApplyBackwardBindings, Backward, BackwardBindings, Extras, Finalize, FinalizeBackward,

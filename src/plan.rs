@@ -12,8 +12,8 @@ use crate::descriptor::{Descriptor, Health, Kept, Tensor};
 use crate::error::{BindError, PlanError};
 use crate::kernels::{Kernels, Pipeline};
 use crate::operations::{Extras, RunningBindings};
-use crate::recipe::{Operation, Params, Recipe};
-use crate::shader::Access;
+use crate::recipe::{Dispatch, Operation, Params, Recipe};
+use crate::shader::{Access, Slot};
 
 /// From the numbers of one dispatch to those of the next: what offsets of uniform buffers are multiples of on
 /// every device, twice.
@@ -24,7 +24,8 @@ pub struct Plan {
     kernels: Kernels,
     descriptor: Descriptor,
     recipe: Recipe,
-    pipelines: Vec<Arc<Pipeline>>,
+    /// The buffers of each dispatch's kernel.
+    slots: Vec<Vec<Slot>>,
     /// The numbers of each dispatch as the kernels read them; written once, so that recordings cannot disturb
     /// each other.
     params: wgpu::Buffer,
@@ -32,11 +33,8 @@ pub struct Plan {
 
 impl Plan {
     pub(crate) fn new(kernels: Kernels, descriptor: &Descriptor, recipe: Recipe) -> Result<Self, PlanError> {
-        let pipelines = recipe
-            .dispatches
-            .iter()
-            .map(|dispatch| kernels.pipeline(dispatch.permutation))
-            .collect::<Result<_, _>>()?;
+        kernels.pipelines(&kernels.expected(&recipe))?;
+        let slots = recipe.dispatches.iter().map(|dispatch| dispatch.permutation.slots()).collect();
         let mut contents = vec![0; PARAMS_STRIDE * recipe.dispatches.len()];
         for (dispatch, place) in recipe.dispatches.iter().zip(contents.chunks_mut(PARAMS_STRIDE)) {
             place[..size_of::<Params>()].copy_from_slice(bytemuck::bytes_of(&dispatch.params));
@@ -45,7 +43,7 @@ impl Plan {
             buffer::filled(kernels.device(), "batchnorm params", wgpu::BufferUsages::UNIFORM, &contents).map_err(
                 |message| PlanError::Buffer { what: "a plan's parameters", bytes: contents.len() as u64, message },
             )?;
-        Ok(Self { kernels, descriptor: descriptor.clone(), recipe, pipelines, params })
+        Ok(Self { kernels, descriptor: descriptor.clone(), recipe, slots, params })
     }
 
     /// What is normalised.
@@ -134,10 +132,9 @@ impl Plan {
 
     /// The argument, passed over where no kernel looks at it.
     pub(crate) fn if_used<'a>(&self, argument: Argument<'a>) -> Argument<'a> {
-        let slots = || self.pipelines.iter().flat_map(|pipeline| &pipeline.slots);
         let pieces = || self.recipe.dispatches.iter().flat_map(|dispatch| &dispatch.pieces);
         let renamed = |slot: &str| pieces().any(|piece| piece.slot == slot && piece.argument != slot);
-        let used = slots().any(|slot| slot.name == argument.name && !renamed(&slot.name));
+        let used = self.slots.iter().flatten().any(|slot| slot.name == argument.name && !renamed(&slot.name));
         if used { argument } else { Argument { binding: None, ..argument } }
     }
 
@@ -204,12 +201,12 @@ impl Plan {
     }
 
     pub(crate) fn bind(&self, arguments: &[Argument<'_>]) -> Result<Bound, BindError> {
-        let dispatches = || self.recipe.dispatches.iter().zip(&self.pipelines);
+        let dispatches: Vec<(Bindings<'_, '_>, &Dispatch, &[Slot])> = (self.recipe.dispatches.iter().zip(&self.slots))
+            .map(|(dispatch, slots)| (Bindings::new(arguments, dispatch), dispatch, &slots[..]))
+            .collect();
         let used = |name: &str| {
-            dispatches().any(|(dispatch, pipeline)| {
-                let bindings = Bindings::new(arguments, dispatch);
-                pipeline.slots.iter().any(|slot| bindings.argument(&slot.name) == Some(name))
-            })
+            let uses = |bindings: &Bindings<'_, '_>, slot: &Slot| bindings.argument(&slot.name) == Some(name);
+            dispatches.iter().any(|(bindings, _, slots)| slots.iter().any(|slot| uses(bindings, slot)))
         };
         // Of an empty batch next to nothing is used.
         let empty = self.descriptor.shape.contains(&0);
@@ -217,19 +214,22 @@ impl Plan {
             argument.check(used(argument.name), self.kernels.alignment(), &self.descriptor)?;
         }
         bind::check_overlaps(arguments, &self.descriptor, false)?;
-        let mut bound = Vec::with_capacity(self.pipelines.len());
-        for (i, (dispatch, pipeline)) in dispatches().enumerate() {
-            let bindings = Bindings::new(arguments, dispatch);
-            let mut permutation = dispatch.permutation;
-            let mut pipeline = pipeline.clone();
-            if bindings.in_place(&pipeline.slots, &self.descriptor) {
-                permutation = permutation.in_place();
-                pipeline = self.kernels.pipeline(permutation)?;
-            }
-            if bindings.share_a_buffer(&pipeline.slots) {
+        let mut forms = Vec::with_capacity(dispatches.len());
+        for (bindings, dispatch, slots) in &dispatches {
+            let (form, one_buffer) = if bindings.in_place(slots, &self.descriptor) {
+                let form = dispatch.permutation.in_place();
+                (form, bindings.share_a_buffer(&form.slots()))
+            } else {
+                (dispatch.permutation, bindings.share_a_buffer(slots))
+            };
+            if one_buffer {
                 bind::check_overlaps(arguments, &self.descriptor, true)?;
-                pipeline = self.kernels.pipeline(permutation.for_one_buffer())?;
             }
+            forms.push(if one_buffer { form.for_one_buffer() } else { form });
+        }
+        let pipelines = self.kernels.pipelines(&forms)?;
+        let mut bound = Vec::with_capacity(dispatches.len());
+        for (i, ((bindings, dispatch, _), pipeline)) in dispatches.iter().zip(pipelines).enumerate() {
             let params = BufferBinding {
                 buffer: &self.params,
                 offset: (i * PARAMS_STRIDE) as u64,

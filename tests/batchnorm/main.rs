@@ -10,6 +10,7 @@ mod convolution;
 mod every;
 mod expectations;
 mod families;
+mod first_use;
 mod fold;
 #[cfg(feature = "program")]
 mod fold_program;
