@@ -133,7 +133,7 @@ impl<'a> Case<'a> {
         };
         // The backward pass takes the statistics that a forward pass has saved.
         self.gpu.run(|pass| self.forward.record(pass));
-        (0..warmup.max(1)).for_each(|_| drop(call()));
+        (0..warmup.max(1)).for_each(|_| _ = call());
         Some((0..runs).map(|_| call()).collect())
     }
 }

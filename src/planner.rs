@@ -498,7 +498,8 @@ impl Planner<'_> {
                 let tiles = streaming.tiles(&(0..geometry.units));
                 // Few parts would gain little.
                 let enough = tiles >= self.tuning.whole || self.cheap_parts(length) < 4;
-                let enough = enough && windows.len() == 1 && streaming.across == 1;
+                let near = self.slab_bytes(geometry, streaming) <= u64::from(self.tuning.slab);
+                let enough = enough && near && windows.len() == 1 && streaming.across == 1;
                 // What fits is read once, even where few workgroups are busy: they have little to do, and a
                 // second dispatch would cost more.
                 Ok(match resident {
@@ -509,6 +510,13 @@ impl Planner<'_> {
             }
             Some(regime) => Ok(regime),
         }
+    }
+
+    /// Bytes of a workgroup's units, of all tensors that are read twice.
+    fn slab_bytes(&self, geometry: Geometry, form: Form) -> u64 {
+        let tensors = if self.operation == Operation::Forward { 1 } else { 2 };
+        let units = u64::from(form.tile.columns) * u64::from(form.across);
+        (geometry.length() * units).saturating_mul(self.v_bytes(geometry) * tensors)
     }
 
     /// Whether one workgroup may go over whole units twice.

@@ -152,7 +152,13 @@ impl Kernel {
         use Kernel::*;
         matches!(
             self,
-            Inference | ForwardCached | ForwardPartial | ForwardApply | BackwardCached | BackwardPartial | BackwardApply
+            Inference
+                | ForwardCached
+                | ForwardPartial
+                | ForwardApply
+                | BackwardCached
+                | BackwardPartial
+                | BackwardApply
         )
     }
 }
@@ -695,8 +701,7 @@ mod tests {
     fn slots_are_read_from_the_declarations() {
         let tile = Tile { columns: 1, lanes: 8 };
         let flags = Flags::default().with(Flag::Gamma);
-        let inference =
-            Permutation { kernel: Kernel::Inference, flags, tile, items: 0, chunk: 1, across: 1, dims: 0 };
+        let inference = Permutation { kernel: Kernel::Inference, flags, tile, items: 0, chunk: 1, across: 1, dims: 0 };
         let named: Vec<(String, Access)> = inference.slots().into_iter().map(|slot| (slot.name, slot.access)).collect();
         let expected = [
             ("params", Access::Uniform),

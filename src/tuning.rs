@@ -44,6 +44,8 @@ pub struct Tuning {
     pub workgroups: u32,
     /// Workgroups that are enough for a channel not to be split, so that it is read again from a cache.
     pub whole: u32,
+    /// Bytes of a unit, of all tensors that are read, up to which a workgroup may go over it twice.
+    pub slab: u32,
     /// What merging the record of a part costs, in elements gone over. A workgroup of a second dispatch merges those
     /// of all parts, so there are no more parts than make that cheaper than the part itself.
     pub merge: u32,
@@ -81,6 +83,9 @@ impl Tuning {
         workgroups: 1056,
         // 2 on each of those multiprocessors: not measured yet.
         whole: 264,
+        // Of 264 workgroups 33 MB are in flight, which the second cache of such a GPU (50 MB) holds: not measured
+        // yet.
+        slab: 128 << 10,
         // Latency that other workgroups hide.
         merge: 0,
         // Merging 512 parts in each of 512 workgroups reads 12 MB from the second cache, about what a dispatch
@@ -117,6 +122,8 @@ impl Tuning {
         // A few workgroups for each of the 2 to 16 cores that a machine with a software driver has.
         workgroups: 32,
         whole: 32,
+        // What the first caches no longer hold the last one does, and a dispatch is saved.
+        slab: u32::MAX,
         // Three loads, and as much arithmetic as for as many elements again, four times cheaper than the part.
         merge: 24,
         // A dispatch takes 20 us, and the kernel that need not merge compiles in half the time.

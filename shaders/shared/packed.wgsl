@@ -21,8 +21,8 @@ fn bits_of(v: vec2<f32>) -> vec2<u32> {
     let size = bits & vec2(0x7fffffffu);
     // 127 - 15 binades lower, 13 bits shorter.
     let normal = (size + 0xfffu + ((size >> vec2(13u)) & vec2(1u)) - 0x38000000u) >> vec2(13u);
-    // Below 2^-14 in steps of 2^-24.
-    let subnormal = vec2<u32>(round(bitcast<vec2<f32>>(min(size, vec2(0x38800000u))) * 16777216.0));
+    // Below 2^-14 in steps of 2^-24, which are those of an f32 from 0.5 on: the sum is rounded to them.
+    let subnormal = bitcast<vec2<u32>>(bitcast<vec2<f32>>(size) + 0.5) - 0x3f000000u;
     var half = select(normal, subnormal, size < vec2(0x38800000u));
     half = select(half, vec2(0x7c00u), size >= vec2(0x477ff000u)); // 65520 and above
     half = select(half, vec2(0x7e00u), size > vec2(0x7f800000u));

@@ -349,7 +349,9 @@ fn without_counter(flags: Flags) -> Flags {
 
 /// Of kernels that see no tensor of x's shape, but have to know what x is found by.
 pub(super) fn without_elements(flags: Flags) -> Flags {
-    [Flag::Signs, Flag::Residual, Flag::Masked, Flag::Words, Flag::Lengths, Flag::Leading].into_iter().fold(flags, Flags::without)
+    [Flag::Signs, Flag::Residual, Flag::Masked, Flag::Words, Flag::Lengths, Flag::Leading]
+        .into_iter()
+        .fold(flags, Flags::without)
 }
 
 /// Of kernels to which everything a channel is handed in scratch.

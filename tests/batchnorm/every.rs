@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, OnceLock};
 
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Recipe, Regime};
-use wgpu_batchnorm::shader::{Access, Flags, Kernel, Permutation, Tile};
+use wgpu_batchnorm::shader::{Access, Flag, Flags, Kernel, Permutation, Tile};
 use wgpu_batchnorm::tuning::{AdapterKind, Tuning};
 use wgpu_batchnorm::{
     Activation, Descriptor, Float, Gradients, Layout, Mask, Momentum, Over, Padding, PlanError, Renorm, Running,
@@ -18,7 +18,7 @@ use crate::permutations::on_all_cores;
 type Change = fn(Descriptor) -> Descriptor;
 
 /// What can be asked of a descriptor besides its shape, one thing each.
-pub const OPTIONS: [(&str, Change); 43] = [
+pub const OPTIONS: [(&str, Change); 45] = [
     ("nothing", |of| of),
     ("x in f16", |of| of.types(Types::mixed(Float::F16))),
     ("x in bf16", |of| of.types(Types::mixed(Float::Bf16))),
@@ -36,6 +36,12 @@ pub const OPTIONS: [(&str, Change); 43] = [
     ("lengths", |of| {
         let axis = if of.layout() == Layout::ChannelsFirst { 2 } else { 1 };
         of.padding(Padding::Lengths { axis })
+    }),
+    ("mask of words", |of| of.padding(Padding::Mask(Mask::Words))),
+    ("lengths of the last axis", |of| {
+        let behind = if of.layout() == Layout::ChannelsFirst { 1 } else { 2 };
+        let last = of.shape().len().saturating_sub(behind);
+        of.padding(Padding::Lengths { axis: last })
     }),
     ("groups", |of| of.over(Over::Groups { samples: 3 })),
     ("steps", |of| of.over(Over::Steps { kept: 2 })),
@@ -99,12 +105,13 @@ fn devices() -> [Capabilities; 4] {
     [buffers(4), buffers(8), buffers(10), Capabilities { binding_bytes: 4_096, alignment: 16, ..buffers(10) }]
 }
 
-/// By rule, split, and in tiles in which a lane keeps more or fewer elements.
+/// By rule, split, cached, and in tiles in which a lane keeps more or fewer elements.
 fn choices() -> Vec<Choice> {
     let tiles =
         [8, 16, 32, 128, 256].map(|lanes| Choice { tile: Some(Tile { columns: 1, lanes }), ..Choice::default() });
     let split = Choice { regime: Some(Regime::Split), ..Choice::default() };
-    [Choice::default(), split].into_iter().chain(tiles).collect()
+    let cached = Choice { regime: Some(Regime::Cached), ..Choice::default() };
+    [Choice::default(), split, cached].into_iter().chain(tiles).collect()
 }
 
 /// Operations whose kernels differ in nothing else than the gradients that are wanted are left to the plain
@@ -132,12 +139,12 @@ fn all_operations() -> Vec<Operation> {
     OPERATIONS.into_iter().chain(gradients().into_iter().flat_map(both)).collect()
 }
 
-/// A permutation but for its tile.
+/// A permutation but for its tile and how values move: `permutations` and `tint` see to those apart.
 type Form = (Kernel, Flags, u32, u32);
 
 fn form(permutation: &Permutation) -> Form {
     let Permutation { kernel, flags, items, dims, .. } = *permutation;
-    (kernel, flags, items, dims)
+    (kernel, flags.without(Flag::Chunked).without(Flag::Long), items, dims)
 }
 
 /// The same kernel for other buffers: y over x or dx over dy, several arguments in one buffer.
@@ -175,12 +182,14 @@ impl Case {
     fn asks(&self) -> Vec<Permutation> {
         let Self { changes, shape, layout, operation, device, choice } = self;
         let descriptor = changes.iter().fold(Descriptor::new(*shape, *layout), |descriptor, change| change(descriptor));
-        match Recipe::new(&descriptor, *operation, device, &Tuning::GPU, choice) {
+        let asks = |tuning: Tuning| match Recipe::new(&descriptor, *operation, device, &tuning, choice) {
             Ok(recipe) => recipe.dispatches.iter().map(|dispatch| dispatch.permutation).collect(),
             Err(PlanError::Option { .. } | PlanError::View { .. } | PlanError::Limit { .. }) => vec![],
             Err(PlanError::Choice { .. } | PlanError::NoRunning) => vec![],
             Err(error) => panic!("{operation} of {descriptor:?}: {error}"),
-        }
+        };
+        // Parts merged by every workgroup, and by a dispatch of their own.
+        [Tuning::GPU, Tuning { settle: 1, ..Tuning::GPU }].into_iter().flat_map(asks).collect()
     }
 }
 
@@ -244,7 +253,7 @@ pub fn every() -> &'static Every {
         let operations = all_operations();
         let plain = cases(&[], &operations, &choices);
         let options = OPTIONS.each_ref().map(|(_, change)| [*change]);
-        let single = options.iter().flat_map(|change| cases(change, &OPERATIONS, &choices[..2]));
+        let single = options.iter().flat_map(|change| cases(change, &OPERATIONS, &choices[..3]));
         let mut known = HashSet::new();
         // Of the plain ones all variants, of the others two by turns.
         let plain = forms_of(&plain.collect::<Vec<_>>());
@@ -261,7 +270,7 @@ pub fn every() -> &'static Every {
         let pairs: Vec<[Change; 2]> = pairs.collect();
         let cases = pairs.iter().enumerate().flat_map(|(i, changes)| {
             let fullest = move |case: &Case| case.is_of(SHAPES[i % 4]) && case.device == devices()[2];
-            let cases = cases(changes, &OPERATIONS, &choices[..2]).enumerate();
+            let cases = cases(changes, &OPERATIONS, &choices[..3]).enumerate();
             cases.filter(move |(k, case)| fullest(case) || (i + k) % SHARE == 0)
         });
         let pairs = forms_of(&cases.map(|(_, case)| case).collect::<Vec<_>>());
@@ -296,7 +305,7 @@ pub fn checked() -> Vec<Permutation> {
 
 /// All flags by name.
 const FLAGS: &str = "wide channels_last packed bf16 packed_parameters packed_gradients packed_running strided gamma \
-    beta running counter cumulative gradient frozen dx dgamma dbeta masked lengths counted grouped stepped renorm \
+    beta running counter cumulative gradient frozen dx dgamma dbeta masked lengths leading words counted grouped stepped renorm \
     residual dresidual signs activation relu leaky_relu silu gelu sigmoid tanh clamp from_y health pivoted settled \
     given in_place one_buffer";
 
@@ -308,18 +317,19 @@ const LAYOUT: &str =
 const MEETS: [(&str, &str); 3] = [
     ("cumulative", "grouped stepped"),
     ("gradient", "gamma grouped stepped in_place"),
-    ("pivoted", "masked lengths health"),
+    ("pivoted", "masked lengths leading words health"),
 ];
 
 /// Flags that never meet.
-const APART: [(&str, &str); 16] = [
+const APART: [(&str, &str); 17] = [
     ("wide", "stepped"),
     ("packed_gradients", "grouped stepped"),
     // Of training forward; of the backward pass.
     ("running counter", "dx dgamma dbeta dresidual from_y counted frozen given settled renorm"),
     ("running", "grouped stepped"),
-    ("frozen", "masked lengths counted renorm given signs"),
+    ("frozen", "masked lengths leading words counted renorm given signs"),
     ("settled", "gamma beta dgamma dbeta health counted given"),
+    ("words", "lengths leading"),
     ("given", "dgamma dbeta dresidual grouped stepped health"),
     ("dresidual", "from_y health"),
     // What can be inverted.
@@ -343,7 +353,8 @@ fn has(list: &str, name: &str) -> bool {
 fn flags(permutation: &Permutation) -> Vec<&'static str> {
     let names = format!("{:?}", permutation.flags);
     let named = |name: &str| FLAGS.split(' ').find(|flag| *flag == name).unwrap_or_else(|| panic!("flag {name}?"));
-    names.split('"').skip(1).step_by(2).map(named).collect()
+    let listed = names.split('"').skip(1).step_by(2);
+    listed.filter(|name| !["chunked", "long"].contains(name)).map(named).collect()
 }
 
 #[test]

@@ -65,17 +65,18 @@ fn every_family_on_awkward_shapes() {
                 }
             }
         }
-        // In four tiles and two orders, narrow and wide, channels first and last: three operations split, two
-        // do not know regimes. Which tiles can keep a whole unit depends on its length.
+        // In four tiles and two orders, narrow and wide, channels first and last: three operations split, two are
+        // cached, two do not know regimes. Which tiles can keep a whole unit depends on its length.
         let found = |regime: Regime| families.iter().filter(|family| family.contains(&regime.to_string())).count();
         assert_eq!(found(Regime::Split), 3 * 4 * 2 * 4, "{families:#?}");
+        assert_eq!(found(Regime::Cached), 2 * 4 * 2 * 4, "{families:#?}");
         assert_eq!(found(Regime::Elementwise), 2 * 4 * 2 * 4, "{families:#?}");
         assert!(found(Regime::Resident) > found(Regime::Split) / 2, "{families:#?}");
     });
 }
 
 fn choices() -> impl Iterator<Item = (Regime, bool, Order, Tile)> {
-    let regimes = [Regime::Resident, Regime::Split].into_iter();
+    let regimes = [Regime::Resident, Regime::Cached, Regime::Split].into_iter();
     regimes.flat_map(|regime| {
         [false, true].into_iter().flat_map(move |wide| {
             let orders = [Order::Interleaved, Order::Blocked].into_iter();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
-use wgpu_batchnorm::shader::{Access, Flag, Permutation, Tile};
+use wgpu_batchnorm::shader::{Access, Flag, Flags, Permutation, Tile};
 
 use crate::adapters::say;
 use crate::every::checked;
@@ -40,20 +40,28 @@ pub struct Checked {
 /// What WebGPU promises on every device: naga counts `unpack2x16float` as more than the least.
 const PROMISED: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
 
-/// Parses and validates.
+/// Parses and validates, with nothing but what WebGPU promises.
 pub fn validate(wgsl: &str) -> Result<Checked, String> {
+    validate_with(wgsl, PROMISED)
+}
+
+fn validate_with(wgsl: &str, capabilities: Capabilities) -> Result<Checked, String> {
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
-    let mut validator = Validator::new(ValidationFlags::all(), PROMISED);
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     let info = validator.validate(&module).map_err(|error| error.emit_to_string(wgsl))?;
     Ok(Checked { module, info })
 }
 
 impl Checked {
-    /// Writes SPIR-V, MSL, HLSL and GLSL ES 3.1.
-    fn write(&self) -> Result<(), String> {
+    /// Writes SPIR-V, MSL, HLSL and GLSL ES 3.1; 64-bit words SPIR-V alone, which drivers that have a use for them
+    /// read.
+    fn write(&self, long: bool) -> Result<(), String> {
         let Self { module, info } = self;
         let (stage, entry) = (ShaderStage::Compute, "main".to_owned());
         let words = spv::write_vec(module, info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
+        if long {
+            return if words.is_empty() { Err("nothing was written".to_owned()) } else { Ok(()) };
+        }
         // What macOS 10.12 has.
         let options = msl::Options { lang_version: (1, 2), ..msl::Options::default() };
         let (metal, _) = msl::write_string(module, info, &options, &msl::PipelineOptions::default())
@@ -107,8 +115,10 @@ impl Checked {
 fn check(all: &[Permutation]) {
     let refused = Mutex::new(Vec::new());
     on_all_cores(all, |permutation| {
-        let done = validate(&permutation.wgsl()).and_then(|checked| {
-            checked.write()?;
+        let long = permutation.flags.has(Flag::Long);
+        let capabilities = if long { PROMISED | Capabilities::SHADER_INT64 } else { PROMISED };
+        let done = validate_with(&permutation.wgsl(), capabilities).and_then(|checked| {
+            checked.write(long)?;
             checked.agrees_with(permutation);
             Ok(())
         });
@@ -156,15 +166,38 @@ fn all_are_valid_on_every_backend() {
     say(&format!("{} permutations through naga to SPIR-V, MSL, HLSL and GLSL", all.len()));
 }
 
-#[test]
-fn the_fullest_are_valid_in_every_tile() {
-    // The longest text of each kernel, in each layout and width.
+/// The longest text of each kernel, in each layout and width.
+pub fn fullest() -> Vec<Permutation> {
     let mut most: Vec<(usize, Permutation)> = checked().into_iter().map(|p| (p.wgsl().len(), p)).collect();
     let family = |p: &Permutation| (p.kernel.name(), [Flag::Wide, Flag::ChannelsLast].map(|flag| p.flags.has(flag)));
     most.sort_by_key(|(size, permutation)| (family(permutation), Reverse(*size)));
     most.dedup_by_key(|(_, permutation)| family(permutation));
-    let all: Vec<Permutation> =
-        tiles().flat_map(|tile| most.iter().map(move |(_, p)| Permutation { tile, ..*p })).collect();
+    most.into_iter().map(|(_, permutation)| permutation).collect()
+}
+
+/// The ways that lanes move values by the built-in tunings: elements at a time, and units.
+const WAYS: [[u32; 2]; 4] = [[1, 1], [4, 1], [2, 2], [1, 4]];
+
+/// A permutation in all of them, and in 64-bit words where it can be.
+pub fn ways(permutation: Permutation) -> impl Iterator<Item = Permutation> {
+    let long = [false, true].into_iter().filter(move |long| !long || permutation.flags.has(Flag::Wide));
+    long.flat_map(move |long| {
+        WAYS.into_iter().filter(move |[chunk, across]| permutation.kernel.streams() || chunk * across == 1).map(
+            move |[chunk, across]| {
+                let mut flags = permutation.flags.without(Flag::Chunked).without(Flag::Long);
+                flags = flags.and(Flags::of(&[(Flag::Chunked, chunk > 1), (Flag::Long, long)]));
+                Permutation { flags, chunk, across, ..permutation }
+            },
+        )
+    })
+}
+
+#[test]
+fn the_fullest_are_valid_in_every_tile_and_way() {
+    let most = fullest();
+    let in_tiles = tiles().flat_map(|tile| most.iter().map(move |p| Permutation { tile, ..*p }));
+    let in_ways = most.iter().flat_map(|p| ways(Permutation { tile: TILES[0], ..*p }));
+    let all: Vec<Permutation> = in_tiles.chain(in_ways).collect();
     check(&all);
     say(&format!("{} permutations more, of {} tiles", all.len(), tiles().count()));
 }

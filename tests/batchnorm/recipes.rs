@@ -28,13 +28,6 @@ fn recipe(
     Recipe::new(&descriptor, operation, capabilities, &Tuning::of(capabilities.kind), choice)
 }
 
-/// Whether a kernel goes over x, else it adds up what others left.
-fn streams(kernel: Kernel) -> bool {
-    use Kernel::*;
-    let resident = kernel.is_resident();
-    resident || matches!(kernel, Inference | ForwardPartial | ForwardApply | BackwardPartial | BackwardApply)
-}
-
 /// Follows every invocation: each element once by every kernel, in its own channel, parts even.
 fn assert_covers(descriptor: &Descriptor, recipe: &Recipe) {
     let width = if recipe.wide { 4 } else { 1 };
@@ -63,7 +56,8 @@ fn assert_covers(descriptor: &Descriptor, recipe: &Recipe) {
             }
             visited += visits.iter().filter(|visited| **visited).count();
         }
-        let elements = if streams(kernel) { channels.len() / width } else { 0 };
+        let goes_over_x = kernel.is_resident() || kernel.streams();
+        let elements = if goes_over_x { channels.len() / width } else { 0 };
         assert_eq!(visited, elements, "{descriptor:?} {recipe:#?}: {kernel:?}");
     }
 }
@@ -93,8 +87,10 @@ fn assert_traffic(descriptor: &Descriptor, recipe: &Recipe) {
         kernels.iter().filter(|kernel| **kernel == wanted).count() as u64
     };
     use Kernel::*;
-    let back = kernels(BackwardResident) + kernels(BackwardPartial) + kernels(BackwardApply);
-    let there = kernels(Inference) + kernels(ForwardResident) + kernels(ForwardPartial) + kernels(ForwardApply);
+    let in_one =
+        [kernels(ForwardResident) + kernels(ForwardCached), kernels(BackwardResident) + kernels(BackwardCached)];
+    let there = kernels(Inference) + in_one[0] + kernels(ForwardPartial) + kernels(ForwardApply);
+    let back = in_one[1] + kernels(BackwardPartial) + kernels(BackwardApply);
     let writes = match recipe.operation {
         Operation::Inference | Operation::Forward => 1,
         Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => u64::from(wanted.dx),
@@ -190,7 +186,7 @@ proptest! {
                 prop_assert!(choice.wide.is_none_or(|wide| wide == recipe.wide));
                 prop_assert!(choice.tile.is_none_or(|tile| tile == recipe.tile));
                 prop_assert!(choice.order.is_none_or(|order| order == recipe.order));
-                let whole = recipe.regime == Regime::Resident;
+                let whole = matches!(recipe.regime, Regime::Resident | Regime::Cached);
                 prop_assert!(whole || choice.parts.is_none_or(|parts| recipe.parts <= parts));
                 if let (Some(regime), false) = (choice.regime, recipe.regime == Regime::Elementwise) {
                     let followed = regime == recipe.regime || regime == Regime::Elementwise;

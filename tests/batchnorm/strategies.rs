@@ -80,7 +80,17 @@ pub fn capabilities() -> impl Strategy<Value = Capabilities> {
         prop::sample::select(&[16_u64, 32, 256][..]),
     )
         .prop_map(|(kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, alignment)| {
-            Capabilities { kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, int64: true, alignment }
+            let int64 = true;
+            Capabilities {
+                kind,
+                invocations,
+                workgroup_bytes,
+                workgroups,
+                binding_bytes,
+                storage_buffers,
+                int64,
+                alignment,
+            }
         });
     prop_oneof![kinds().prop_map(Capabilities::webgpu_default), Just(HUGE), any]
 }
@@ -92,23 +102,37 @@ fn orders() -> impl Strategy<Value = Order> {
 /// The built-in ones and any numbers at all.
 pub fn tunings() -> impl Strategy<Value = Tuning> {
     let number = || prop_oneof![0..5u32, (0..10u32).prop_map(|power| 1 << power), 0..2000u32, any::<u32>()];
-    let any = (orders(), number(), [number(), number()], [number(), number()], number(), number()).prop_map(
-        |(order, lanes, resident, columns, workgroups, iterations)| Tuning {
-            order,
-            lanes,
-            resident,
-            columns,
-            workgroups,
-            iterations,
-        },
-    );
+    let pair = || [number(), number()];
+    let any = ((orders(), any::<bool>()), [pair(), pair()], [pair(), pair(), pair(), pair()], pair(), number());
+    let any = any.prop_map(|((order, long), [resident, columns], [a, b, c, d], e, f)| Tuning {
+        order,
+        lanes: a[0],
+        resident,
+        share: a[1],
+        columns,
+        long,
+        loads: b[0],
+        across: b[1],
+        workgroups: c[0],
+        whole: c[1],
+        merge: d[0],
+        settle: d[1],
+        near: e[0],
+        slab: f,
+        iterations: e[1],
+    });
     prop_oneof![kinds().prop_map(Tuning::of), any]
 }
 
 pub fn choices() -> impl Strategy<Value = Choice> {
     let number = || prop_oneof![(0..11u32).prop_map(|power| 1 << power), 0..40u32, any::<u32>()];
     (
-        prop::option::of(prop_oneof![Just(Regime::Resident), Just(Regime::Split), Just(Regime::Elementwise)]),
+        prop::option::of(prop::sample::select(vec![
+            Regime::Resident,
+            Regime::Cached,
+            Regime::Split,
+            Regime::Elementwise,
+        ])),
         prop::option::of(any::<bool>()),
         prop::option::of((number(), number()).prop_map(|(columns, lanes)| Tile { columns, lanes })),
         prop::option::of(orders()),

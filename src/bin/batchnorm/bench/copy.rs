@@ -11,8 +11,7 @@ struct Variant {
     /// WGSL in `shaders/bench`.
     source: &'static str,
     /// What moves at a time.
-    element: &'static str,
-    element_bytes: u64,
+    element: Element,
     /// Invocations of a workgroup.
     lanes: u32,
     /// Elements of an invocation.
@@ -24,24 +23,60 @@ const BLOCK: &str = include_str!("../../../../shaders/bench/copy_block.wgsl");
 const FOUR: &str = include_str!("../../../../shaders/bench/copy_four.wgsl");
 
 /// One line a kernel: coalescing ones for GPUs, few lanes with long runs for software drivers.
-const VARIANTS: [Variant; 11] = [
-    variant("f32, 256 lanes", SPREAD, 4, 256, 1),
-    variant("vec4, 64 lanes", SPREAD, 16, 64, 1),
-    variant("vec4, 256 lanes", SPREAD, 16, 256, 1),
-    variant("vec4, 256 lanes × 8", SPREAD, 16, 256, 8),
-    variant("vec4, 64 lanes × 4 in flight", FOUR, 16, 64, 4),
-    variant("vec4, 256 lanes × 4 in flight", FOUR, 16, 256, 4),
-    variant("vec4, 8 lanes × 128", SPREAD, 16, 8, 128),
-    variant("vec4, 8 lanes × 1024", SPREAD, 16, 8, 1024),
-    variant("vec4, 8 lanes, blocks of 64", BLOCK, 16, 8, 64),
-    variant("vec4, 8 lanes, blocks of 1024", BLOCK, 16, 8, 1024),
-    variant("vec4, 4 lanes, blocks of 1024", BLOCK, 16, 4, 1024),
+const VARIANTS: [Variant; 13] = [
+    variant("f32, 256 lanes", SPREAD, Element::F32, 256, 1),
+    variant("vec4, 64 lanes", SPREAD, Element::Vec4, 64, 1),
+    variant("vec4, 256 lanes", SPREAD, Element::Vec4, 256, 1),
+    variant("vec4, 256 lanes × 8", SPREAD, Element::Vec4, 256, 8),
+    variant("vec4, 64 lanes × 4 in flight", FOUR, Element::Vec4, 64, 4),
+    variant("vec4, 256 lanes × 4 in flight", FOUR, Element::Vec4, 256, 4),
+    variant("vec4, 8 lanes × 128", SPREAD, Element::Vec4, 8, 128),
+    variant("vec4, 8 lanes × 1024", SPREAD, Element::Vec4, 8, 1024),
+    variant("vec4, 8 lanes, blocks of 64", BLOCK, Element::Vec4, 8, 64),
+    variant("vec4, 8 lanes, blocks of 1024", BLOCK, Element::Vec4, 8, 1024),
+    variant("vec4, 4 lanes, blocks of 1024", BLOCK, Element::Vec4, 4, 1024),
+    variant("u64 × 2, 8 lanes × 1024", SPREAD, Element::Long2, 8, 1024),
+    variant("u64 × 4, 8 lanes × 512", SPREAD, Element::Long4, 8, 512),
 ];
 
-const fn variant(name: &'static str, source: &'static str, element_bytes: u64, lanes: u32, items: u32) -> Variant {
-    let element = if element_bytes == 16 { "vec4<f32>" } else { "f32" };
-    Variant { name, source, element, element_bytes, lanes, items }
+const fn variant(name: &'static str, source: &'static str, element: Element, lanes: u32, items: u32) -> Variant {
+    Variant { name, source, element, lanes, items }
 }
+
+/// What moves at a time. Software drivers move long words faster, where a device has such.
+#[derive(Clone, Copy)]
+enum Element {
+    F32,
+    Vec4,
+    Long2,
+    Long4,
+}
+
+impl Element {
+    const fn wgsl(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Vec4 => "vec4<f32>",
+            Self::Long2 => "vec2<u64>",
+            Self::Long4 => "vec4<u64>",
+        }
+    }
+
+    const fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Vec4 | Self::Long2 => 16,
+            Self::Long4 => MOST_BYTES,
+        }
+    }
+
+    const fn is_long(self) -> bool {
+        matches!(self, Self::Long2 | Self::Long4)
+    }
+}
+
+/// Of the largest element: what every copy is a multiple of.
+const MOST_BYTES: u64 = 32;
 
 /// The copy kernels of one adapter, compiled.
 pub struct CopyKernels {
@@ -61,9 +96,11 @@ impl CopyKernels {
     /// Those that the device's limits allow.
     pub fn new(gpu: &Gpu) -> Self {
         let limits = gpu.device.limits();
-        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 16 * 16;
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / MOST_BYTES * MOST_BYTES;
         let lanes = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
-        let fitting = VARIANTS.iter().filter(|variant| variant.lanes <= lanes);
+        let has_long = gpu.device.features().contains(wgpu::Features::SHADER_INT64);
+        let fits = |variant: &&Variant| variant.lanes <= lanes && (has_long || !variant.element.is_long());
+        let fitting = VARIANTS.iter().filter(fits);
         let kernels = fitting.map(|variant| (variant, variant.compile(&gpu.device))).collect();
         Self { kernels, most, workgroups: limits.max_compute_workgroups_per_dimension }
     }
@@ -114,9 +151,9 @@ impl CopyKernels {
     }
 }
 
-/// The bytes that a copy of this much traffic reads: whole 16 bytes, so that all kernels move the same.
+/// The bytes that a copy of this much traffic reads: whole elements of every kernel, so that all move the same.
 fn half(traffic: u64) -> u64 {
-    traffic.div_ceil(2).next_multiple_of(16)
+    traffic.div_ceil(2).next_multiple_of(MOST_BYTES)
 }
 
 /// Workgroups in two dimensions, where one does not take as many. Those beyond the end do nothing.
@@ -127,11 +164,12 @@ fn grid(workgroups: u64, most: u32) -> [u32; 2] {
 
 impl Variant {
     fn workgroups(&self, bytes: u64) -> u64 {
-        (bytes / self.element_bytes).div_ceil(u64::from(self.lanes * self.items))
+        (bytes / self.element.bytes()).div_ceil(u64::from(self.lanes * self.items))
     }
 
     fn compile(&self, device: &wgpu::Device) -> wgpu::ComputePipeline {
         let Self { name, source, element, lanes, items, .. } = self;
+        let element = element.wgsl();
         let head = format!("alias Element = {element};\nconst lanes = {lanes}u;\nconst items = {items}u;\n");
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(name),

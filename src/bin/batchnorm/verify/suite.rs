@@ -183,6 +183,9 @@ const GATHERING: [Operation; 3] = [OPERATIONS[1], OPERATIONS[2], OPERATIONS[3]];
 /// Those without.
 const ELEMENTWISE: [Operation; 2] = [OPERATIONS[0], OPERATIONS[4]];
 
+/// Channels last, enough of them for workgroups whose invocations have several each.
+const BROAD: [(&str, &[usize]); 3] = [("NLC", &[3, 5, 192]), ("NC", &[70, 384]), ("NHWC", &[2, 3, 3, 72])];
+
 /// Means and standard deviations that ruin a careless variance: far from zero, constant, constant zero,
 /// near the smallest and near the largest numbers that a square leaves finite.
 const DATA: [(f32, f32); 6] = [(1e6, 1.0), (-1e4, 0.01), (3.7, 0.0), (0.0, 0.0), (0.0, 1e-15), (0.0, 1e17)];
@@ -215,6 +218,19 @@ pub fn blocks(quick: bool) -> Vec<Block> {
             subjects: subjects(&AWKWARD),
             operations: OPERATIONS.to_vec(),
             ways: [Tuning::GPU, Tuning::CPU].map(Way::tuned).to_vec(),
+        },
+        Block {
+            shows: "units that an invocation walks along together",
+            subjects: each(
+                &subjects(&BROAD),
+                &[
+                    |it| it,
+                    |it| it.types(Types::mixed(Float::F16)),
+                    |it| it.padding(Padding::Mask(Mask::Bits)).activation(Activation::Relu).residual(true),
+                ],
+            ),
+            operations: OPERATIONS.to_vec(),
+            ways: [2, 3, 4].map(|across| Way::tuned(Tuning { across, near: 0, ..Tuning::CPU })).to_vec(),
         },
         Block {
             shows: "awkward shapes in every family that they fit",
@@ -559,12 +575,13 @@ fn subjects(shapes: &[(&'static str, &[usize])]) -> Vec<Subject> {
     shapes.iter().map(|(axes, shape)| Subject::new(axes, shape)).collect()
 }
 
-/// Resident in workgroups of a size that every device has, whatever its rule; split into more parts
-/// than one.
-fn regimes() -> [Choice; 2] {
+/// Resident in workgroups of a size that every device has, whatever its rule; cached; split into more
+/// parts than one.
+fn regimes() -> [Choice; 3] {
     let tile = Some(Tile { columns: 1, lanes: 64 });
     [
         Choice { regime: Some(Regime::Resident), tile, ..BY_RULE },
+        Choice { regime: Some(Regime::Cached), ..BY_RULE },
         Choice { regime: Some(Regime::Split), parts: Some(3), ..BY_RULE },
     ]
 }
