@@ -334,8 +334,10 @@ impl Recipe {
         let chunks = owned / chunk;
         // Chunks, the rest one by one, and each loop's last test.
         let streaming = chunks + chunk + 2;
-        // The first block of a forward pass is a short one.
-        let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3 + 12;
+        let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
+        // The first blocks of a forward pass are short ones, each with a rest.
+        let shorter = (1..).map(|power| 1 << (2 * power)).take_while(|short| *short < u64::from(BLOCK) * chunk);
+        let growing = blocked + shorter.map(|short| 3 + short % chunk).sum::<u64>();
         let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
         match dispatch.permutation.kernel {
             Kernel::Inference => streaming,
@@ -345,8 +347,10 @@ impl Recipe {
             Kernel::Merge | Kernel::MergeBackward => u64::from(all_parts) + 1,
             Kernel::ForwardResident | Kernel::BackwardResident => 2 * tree,
             // Units that an invocation goes across meet one after the other.
-            Kernel::ForwardPartial | Kernel::BackwardPartial => blocked + across * tree,
-            Kernel::ForwardCached | Kernel::BackwardCached => blocked + across * tree + streaming,
+            Kernel::ForwardPartial => growing + across * tree,
+            Kernel::ForwardCached => growing + across * tree + streaming,
+            Kernel::BackwardPartial => blocked + across * tree,
+            Kernel::BackwardCached => blocked + across * tree + streaming,
             Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward => merging,
             Kernel::ForwardApply | Kernel::BackwardApply => across * merging + streaming,
         }

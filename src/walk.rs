@@ -47,11 +47,11 @@ impl Recipe {
             Kernel::ForwardResident => walk.keep(2),
             Kernel::BackwardResident => walk.keep(1),
             Kernel::ForwardPartial | Kernel::BackwardPartial => {
-                walk.blocks();
+                walk.blocks(kernel == Kernel::ForwardPartial);
                 meet(&mut walk);
             }
             Kernel::ForwardCached | Kernel::BackwardCached => {
-                walk.blocks();
+                walk.blocks(kernel == Kernel::ForwardCached);
                 meet(&mut walk);
                 // The same elements again.
                 walk.element = place.first;
@@ -183,11 +183,13 @@ impl<F: FnMut(Element)> Walk<'_, F> {
         }
     }
 
-    /// The same, BLOCK chunks at a time.
-    fn blocks(&mut self) {
-        let block = (BLOCK * self.permutation.chunk).wrapping_mul(self.params.step);
+    /// The same, BLOCK chunks at a time, or growing from four elements to so many.
+    fn blocks(&mut self, grow: bool) {
+        let most = (BLOCK * self.permutation.chunk).wrapping_mul(self.params.step);
+        let mut block = if grow { self.params.step.wrapping_mul(4) } else { most };
         while self.loops_on(self.element < self.place.end) {
             self.stream(self.element.wrapping_add(block).min(self.place.end));
+            block = block.wrapping_mul(4).min(most);
         }
     }
 

@@ -2,14 +2,15 @@
 //
 // Sums are taken about the mean so far: over CHUNK elements, over BLOCK of those, then merged, so that
 // rounding grows with the length of a block, not of all, and not with the mean. The first block is a
-// short one about the first element, since a single element may be far from the rest (it then has so
-// large a share in the variance that the sums about it do not harm it). Squares are summed in units of
-// SHARE, so that they do not overflow where their mean does not.
+// short one about the first element, which may be far from the rest; each of the next is four times as
+// long, as the mean comes nearer. Squares are summed in units of SHARE, so that they do not overflow
+// where their mean does not.
 
 const SHARE: f32 = 1.0 / f32(BLOCK * CHUNK);
 
-/// Elements of the first block. The mean of 8 is within a third of a deviation of theirs.
-const FIRST: u32 = 8u;
+/// Elements of the first block. Of normally distributed values the variance of 128 to 4,096 was within
+/// 8 units of rounding (the worst of 10,000), with 8 elements and all others in long blocks within 13.
+const FIRST: u32 = 4u;
 
 fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS> {
     var moments: array<Moments, ACROSS>;
@@ -31,7 +32,7 @@ fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS>
         var squares_$u = V(0.0);
 #end
         let block_end = min(element + block, at.end);
-        block = BLOCK * CHUNK * params.step;
+        block = min(4u * block, BLOCK * CHUNK * params.step);
         while element + (CHUNK - 1u) * params.step < block_end {
 #unroll k CHUNK
             let at_$k = cursor.address;

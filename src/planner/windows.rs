@@ -92,7 +92,7 @@ impl Planner<'_> {
                 strides[slot as usize] = stride(tensor);
             }
             match dims.last_mut() {
-                Some(last) if (0..6).all(|t| last.strides[t] == strides[t] * size as i64) => {
+                Some(last) if (0..6).all(|t| strides[t].checked_mul(size as i64) == Some(last.strides[t])) => {
                     *last = Dim { size: last.size * size, strides };
                 }
                 _ => dims.push(Dim { size, strides }),

@@ -93,7 +93,7 @@ const SHAPES: [(&[usize], Layout); 8] = [
     (&[64, 6, 12], Layout::ChannelsLast),
     (&[64, 5, 7], Layout::ChannelsLast),
     (&[4, 3, 2, 3, 2, 8], Layout::ChannelsFirst),
-    (&[4, 3, 2, 3, 2, 7], Layout::ChannelsFirst),
+    (&[4, 3, 3, 3, 3, 7], Layout::ChannelsFirst),
     (&[4, 3, 2, 3, 2, 8], Layout::ChannelsLast),
     (&[4, 3, 2, 3, 2, 7], Layout::ChannelsLast),
 ];
