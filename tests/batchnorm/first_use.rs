@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::Placement;
-use wgpu_batchnorm::wgpu::{self, Backends, Features, Instance};
+use wgpu_batchnorm::wgpu::{self, Backends, Features, Instance, Limits};
 use wgpu_batchnorm::{CacheError, Descriptor, Gpu, Gradients, Kernels, Layout, PlanError, Sharing};
 
 use crate::adapters::{gpus, on_every_gpu, say};
@@ -117,6 +117,16 @@ fn a_layer_that_cannot_be_planned_is_named_before_anything_is_compiled() {
     assert_eq!(pipelines(&instance), 0);
     gpu.kernels.warm([(good, Operation::Forward)]).unwrap();
     assert_ne!(pipelines(&instance), 0);
+}
+
+/// wgpu's error scopes are a thread's own: what other threads hear comes back too, and no handler hears it.
+#[test]
+fn kernels_that_are_refused_are_an_error_on_any_thread() {
+    let noop = Noop::with(Limits { max_uniform_buffers_per_shader_stage: 0, ..Limits::default() });
+    let plans = layers().into_iter().flat_map(|layer| OPERATIONS.map(|operation| (layer.clone(), operation)));
+    let refused = noop.kernels.warm(plans);
+    assert!(matches!(refused, Err(PlanError::Pipeline { .. })), "{refused:?}");
+    noop.assert_silent();
 }
 
 /// The program of this run and that of the next.
