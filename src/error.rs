@@ -219,6 +219,10 @@ pub enum Error {
     #[cfg(feature = "checkpoint")]
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
+    /// See [`TuningsError`](crate::tuning::TuningsError).
+    #[cfg(feature = "serde")]
+    #[error(transparent)]
+    Tunings(#[from] crate::tuning::TuningsError),
 }
 
 /// No device, or no answer from it.

@@ -156,6 +156,28 @@ impl Kernels {
         Self { tuning, ..self.clone() }
     }
 
+    /// The same kernels, choosing by what `batchnorm tune` found out on this adapter; `None` where the file knows
+    /// neither it nor its driver, so that the built-in numbers are the best there are.
+    ///
+    /// ```no_run
+    /// # use wgpu_batchnorm::{Error, Kernels, tuning::Tunings};
+    /// # fn kernels(device: &wgpu_batchnorm::wgpu::Device, file: &str) -> Result<Kernels, Error> {
+    /// let kernels = Kernels::new(device);
+    /// let kernels = kernels.tuned_from(&Tunings::from_json(file)?).unwrap_or(kernels);
+    /// # Ok(kernels)
+    /// # }
+    /// ```
+    #[cfg(feature = "serde")]
+    pub fn tuned_from(&self, tunings: &crate::tuning::Tunings) -> Option<Self> {
+        tunings.get(self.tuning_key()).map(|tuning| self.tuned(tuning))
+    }
+
+    /// What files of tunings know this device by: the adapter's name, driver, its version and backend. After an
+    /// update of the driver it is another.
+    pub fn tuning_key(&self) -> &str {
+        &self.shared.adapter
+    }
+
     /// The same kernels, with some choices made by hand.
     pub fn choosing(&self, choice: Choice) -> Self {
         Self { choice, ..self.clone() }

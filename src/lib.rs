@@ -124,7 +124,8 @@
 //! |---|---|
 //! | `gpu` | `Gpu`, a device for programs and tests that have none, every native backend, and `verify`, the check against the reference |
 //! | `checkpoint` | `checkpoint`, a layer's state in safetensors files under PyTorch's names |
-//! | `program` | both of these and the program `batchnorm`; no library needs it |
+//! | `serde` | [`tuning::Tuning`] is (de)serialisable, and `tuning::Tunings`, what `batchnorm tune` found out, from a file |
+//! | `program` | all of these and the program `batchnorm`; no library needs it |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
@@ -178,6 +179,6 @@ pub use statistics::Statistics;
 pub use wgpu;
 
 /// The README's examples are tests.
-#[cfg(all(doctest, feature = "gpu", feature = "checkpoint"))]
+#[cfg(all(doctest, feature = "gpu", feature = "checkpoint", feature = "serde"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

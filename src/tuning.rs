@@ -1,7 +1,14 @@
 //! The numbers that a recipe chooses by, apart from the kernels, each with where it comes from.
 
+#[cfg(feature = "serde")]
+mod file;
+
+#[cfg(feature = "serde")]
+pub use file::{Tunings, TuningsError};
+
 /// How the lanes of a workgroup share its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Order {
     /// Adjacent lanes take adjacent elements: loads of one moment coalesce.
     Interleaved,
@@ -18,8 +25,10 @@ pub enum AdapterKind {
     Cpu,
 }
 
-/// What a recipe chooses by.
+/// What a recipe chooses by. The program's `tune` looks for better numbers than the built-in ones on the adapters at
+/// hand; with the feature `serde` a program reads those from a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Tuning {
     /// How lanes share elements.
     pub order: Order,
