@@ -23,16 +23,16 @@ use crate::say::say;
 use crate::verify::progress_bar;
 use crate::{Failure, Outcome, json, open_adapters};
 use baseline::Baseline;
-use clock::{Clock, Work};
+pub use clock::{Clock, Work};
 use compare::{Comparison, Verdict};
 use copy::CopyKernels;
-pub use layers::Layer;
+pub use layers::{Layer, name as layer_name};
 pub use op::{LayoutName, Op};
-use quartiles::Quartiles;
+pub use quartiles::Quartiles;
 pub use report::print_legend;
 use report::{Medians, Report, Row, Skipped, Timed, Total, Traffic};
 pub use variant::Variant;
-use workload::Workload;
+pub use workload::Workload;
 
 /// What to time.
 pub struct Plan {
@@ -71,7 +71,7 @@ pub async fn run(options: &crate::Bench) -> Outcome {
     let compare = options.compare.as_deref();
     let mut baseline = compare.map(|path| Baseline::read(path, plan.runs)).transpose().map_err(Failure::new)?;
     let mut reports: Vec<Report> = Vec::new();
-    for gpu in open_adapters(options.adapter.as_deref()).await? {
+    for gpu in open_adapters(options.adapter.as_deref(), options.tuning.as_deref()).await? {
         let mut report = measure(&gpu, &plan).await?;
         let comparison = baseline.as_mut().map(|baseline| baseline.compare(&report)).transpose();
         if !options.json {
@@ -256,12 +256,12 @@ enum Subject {
 
 /// Times all, one run of each in turn, so that what disturbs the machine disturbs all alike. `None`
 /// where the clock stood still.
-async fn in_turns(
+pub async fn in_turns<S: Copy>(
     clock: &Clock,
     gpu: &Gpu,
-    subjects: &[(Subject, Work)],
+    subjects: &[(S, Work)],
     runs: usize,
-) -> Result<Option<Vec<(Subject, Timed)>>, Failure> {
+) -> Result<Option<Vec<(S, Timed)>>, Failure> {
     let mut calls = Vec::new();
     for (_, work) in subjects {
         // The first call may still clear and page in; the second tells how many make a run.
@@ -279,7 +279,7 @@ async fn in_turns(
             }
         }
     }
-    let timed = |(i, (subject, _)): (usize, &(Subject, Work))| {
+    let timed = |(i, (subject, _)): (usize, &(S, Work))| {
         Some((*subject, Timed { calls: calls[i], ms: Quartiles::of(&samples[i])? }))
     };
     Ok(subjects.iter().enumerate().map(timed).collect())

@@ -2,7 +2,7 @@
 
 use wgpu_batchnorm::{
     BackwardBindings, Bound, Descriptor, Error, Extras, Float, ForwardBindings, FrozenBackwardBindings, Gpu, GpuError,
-    Gradients, InferenceBindings, Plan, RunningBindings, wgpu,
+    Gradients, InferenceBindings, Kernels, Plan, RunningBindings, wgpu,
 };
 
 use super::clock::Work;
@@ -74,20 +74,25 @@ impl<'a> Workload<'a> {
 
     /// Plans an operation and binds it.
     pub fn ready(&self, op: Op) -> Result<Ready, Error> {
+        self.ready_by(&self.gpu.kernels, op)
+    }
+
+    /// The same by these kernels of the device, which may choose otherwise.
+    pub fn ready_by(&self, kernels: &Kernels, op: Op) -> Result<Ready, Error> {
         let parts = match op {
-            Op::Infer => vec![self.inference()?],
-            Op::TrainFwd => vec![self.forward()?],
-            Op::Bwd => vec![self.backward()?],
-            Op::FrozenBwd => vec![self.frozen_backward()?],
-            Op::Train => vec![self.forward()?, self.backward()?],
+            Op::Infer => vec![self.inference(kernels)?],
+            Op::TrainFwd => vec![self.forward(kernels)?],
+            Op::Bwd => vec![self.backward(kernels)?],
+            Op::FrozenBwd => vec![self.frozen_backward(kernels)?],
+            Op::Train => vec![self.forward(kernels)?, self.backward(kernels)?],
         };
         let plan_bytes = parts.iter().map(|(_, bytes)| bytes).sum();
         let record = move |pass: &mut wgpu::ComputePass<'_>| parts.iter().for_each(|(bound, _)| bound.record(pass));
         Ok(Ready { work: Work::Pass(Box::new(record)), plan_bytes })
     }
 
-    fn inference(&self) -> Result<(Bound, u64), Error> {
-        let plan = self.gpu.kernels.inference(self.descriptor)?;
+    fn inference(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
+        let plan = kernels.inference(self.descriptor)?;
         let bound = plan.bind(&InferenceBindings {
             x: self.x.as_entire_buffer_binding(),
             y: self.y.as_entire_buffer_binding(),
@@ -99,8 +104,8 @@ impl<'a> Workload<'a> {
         Ok((bound, traffic(&plan)))
     }
 
-    fn forward(&self) -> Result<(Bound, u64), Error> {
-        let plan = self.gpu.kernels.forward(self.descriptor)?;
+    fn forward(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
+        let plan = kernels.forward(self.descriptor)?;
         let scratch = self.scratch(&plan)?;
         let bound = plan.bind(&ForwardBindings {
             x: self.x.as_entire_buffer_binding(),
@@ -121,8 +126,8 @@ impl<'a> Workload<'a> {
         Ok((bound, traffic(&plan)))
     }
 
-    fn backward(&self) -> Result<(Bound, u64), Error> {
-        let plan = self.gpu.kernels.backward(self.descriptor, Gradients::ALL)?;
+    fn backward(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
+        let plan = kernels.backward(self.descriptor, Gradients::ALL)?;
         let scratch = self.scratch(&plan)?;
         let bound = plan.bind(&BackwardBindings {
             x: self.x.as_entire_buffer_binding(),
@@ -144,8 +149,8 @@ impl<'a> Workload<'a> {
         Ok((bound, traffic(&plan)))
     }
 
-    fn frozen_backward(&self) -> Result<(Bound, u64), Error> {
-        let plan = self.gpu.kernels.frozen_backward(self.descriptor, Gradients::ALL)?;
+    fn frozen_backward(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
+        let plan = kernels.frozen_backward(self.descriptor, Gradients::ALL)?;
         let scratch = self.scratch(&plan)?;
         let bound = plan.bind(&FrozenBackwardBindings {
             x: Some(self.x.as_entire_buffer_binding()),
