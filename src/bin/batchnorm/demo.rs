@@ -27,7 +27,7 @@ const SHAPES: [[usize; 4]; 3] = [[8, 64, 56, 56], [256, 1024, 1, 1], [4, 512, 7,
 const RUNS: usize = 7;
 
 pub async fn run() -> Outcome {
-    let gpus = open_adapters(None).await?;
+    let gpus = open_adapters(None, None).await?;
     say!("{} {}: batch normalization on any GPU", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
 
     title("The adapters of this machine");

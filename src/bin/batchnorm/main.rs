@@ -8,10 +8,11 @@ mod fold;
 mod json;
 mod say;
 mod table;
+mod tune;
 mod verify;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,9 @@ enum Command {
     Verify(Verify),
     /// Time operations and compare them with what a copy of the same bytes takes.
     Bench(Bench),
+    /// Look for numbers to choose kernels by that are faster on an adapter than the built-in ones, for some minutes.
+    #[command(long_about = TUNE)]
+    Tune(Tune),
     /// Fold batch norms of a model file into the convolutions and linear layers beside them.
     #[command(long_about = FOLD, after_long_help = FOLD_EXAMPLES)]
     Fold(Fold),
@@ -58,6 +62,9 @@ struct Verify {
     /// A few small shapes only.
     #[arg(long, conflicts_with = "cases")]
     quick: bool,
+    /// Choose kernels by what `tune` has saved in this file.
+    #[arg(long, value_name = "FILE.json", conflicts_with = "cases")]
+    tuning: Option<PathBuf>,
 }
 
 /// Options of `bench`.
@@ -92,6 +99,35 @@ struct Bench {
     /// Draw bytes and speed of every row, below the line of the best copy kernel.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Choose kernels by what `tune` has saved in this file.
+    #[arg(long, value_name = "FILE.json")]
+    tuning: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+const TUNE: &str = "\
+Look for numbers to choose kernels by that are faster on an adapter than the built-in ones.
+
+One number after the other is tried with a few others in its place, in two rounds, on shapes large and small in both
+layouts: training forward, training backward, inference. A candidate's answers are checked against the reference before
+its time counts; it has to be faster by more than the noise, and to be so twice. Use the machine for nothing else
+meanwhile: this takes some minutes an adapter.";
+
+/// Options of `tune`.
+#[derive(clap::Args)]
+struct Tune {
+    /// Only this adapter: its number in `batchnorm adapters`, or text from its name, driver or backend.
+    #[arg(long)]
+    adapter: Option<String>,
+    /// Fewer shapes and candidates.
+    #[arg(long)]
+    quick: bool,
+    /// Write what was found into this file, beside what it has of other adapters: for `verify` and `bench` with
+    /// --tuning, and for a program's own `Tunings::from_json`.
+    #[arg(long, value_name = "FILE.json")]
+    save: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -146,6 +182,7 @@ fn main() -> ExitCode {
                 None => verify::run(options).await,
             },
             Some(Command::Bench(options)) => bench::run(options).await,
+            Some(Command::Tune(options)) => tune::run(options).await,
             Some(Command::Fold(options)) => fold::run(options),
         }
     });
@@ -187,21 +224,27 @@ impl From<wgpu_batchnorm::Error> for Failure {
     }
 }
 
-/// The adapter asked for, or all of them.
-async fn open_adapters(asked: Option<&str>) -> Result<Vec<Gpu>, Failure> {
-    if let Some(asked) = asked {
-        return Ok(vec![Gpu::named(asked).await?]);
-    }
+/// The adapter asked for, or all of them, choosing by a file of tunings or by the built-in numbers.
+async fn open_adapters(asked: Option<&str>, tuning: Option<&Path>) -> Result<Vec<Gpu>, Failure> {
     let mut gpus = Vec::new();
     let mut failure = GpuError::NoAdapter;
-    for adapter in Gpu::adapters().await {
-        match Gpu::open(&adapter).await {
-            Ok(gpu) => gpus.push(gpu),
-            Err(error) => {
-                eprintln!("batchnorm: {error}; going on without it");
-                failure = error;
+    match asked {
+        Some(asked) => gpus.push(Gpu::named(asked).await?),
+        None => {
+            for adapter in Gpu::adapters().await {
+                match Gpu::open(&adapter).await {
+                    Ok(gpu) => gpus.push(gpu),
+                    Err(error) => {
+                        eprintln!("batchnorm: {error}; going on without it");
+                        failure = error;
+                    }
+                }
             }
         }
+    }
+    if let Some(path) = tuning {
+        let tunings = tune::read(path)?;
+        gpus.iter_mut().for_each(|gpu| tune::apply(&tunings, path, gpu));
     }
     if gpus.is_empty() { Err(failure.into()) } else { Ok(gpus) }
 }

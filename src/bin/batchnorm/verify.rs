@@ -19,7 +19,7 @@ use suite::{Block, Subject, Way};
 /// Checks every adapter, or the one asked for.
 pub async fn run(options: &crate::Verify) -> crate::Outcome {
     let mut reports = Vec::new();
-    for gpu in crate::open_adapters(options.adapter.as_deref()).await? {
+    for gpu in crate::open_adapters(options.adapter.as_deref(), options.tuning.as_deref()).await? {
         let progress = progress_bar();
         let report = check(&gpu, options.quick, &progress).await;
         progress.finish_and_clear();
