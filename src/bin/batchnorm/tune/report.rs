@@ -58,7 +58,7 @@ impl fmt::Display for Verdict {
             Self::Taken => f.write_str("TAKEN"),
             Self::Surpassed => f.write_str("faster, but another more so"),
             Self::NotAgain => f.write_str("faster once, not again"),
-            Self::WithinNoise => f.write_str("not faster"),
+            Self::NotFaster => f.write_str("not faster"),
             Self::SamePlans => f.write_str("the same plans"),
             Self::Dropped(because) => write!(f, "DROPPED: {because}"),
         }

@@ -51,7 +51,7 @@ pub enum Verdict {
     Surpassed,
     /// Faster beside the others, and not again on its own.
     NotAgain,
-    WithinNoise,
+    NotFaster,
     SamePlans,
     Dropped(String),
 }
@@ -108,7 +108,7 @@ async fn attempt(
             Standing::Right => {
                 racing.push(candidate);
                 places.push(tries.len());
-                Verdict::WithinNoise
+                Verdict::NotFaster
             }
         };
         let [before, candidate] = [incumbent, candidate].map(|tuning| (parameter.value)(&tuning));
@@ -119,7 +119,7 @@ async fn attempt(
     }
     let gains = trials.race(&incumbent, &racing).await?;
     for (place, gain) in places.iter().zip(&gains) {
-        let verdict = if gain.wins() { Verdict::Surpassed } else { Verdict::WithinNoise };
+        let verdict = if gain.wins() { Verdict::Surpassed } else { Verdict::NotFaster };
         tries[*place] = Try { gain: Some(*gain), verdict, ..tries[*place].clone() };
     }
     let winners = gains.iter().enumerate().filter(|(_, gain)| gain.wins());
