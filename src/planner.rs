@@ -468,7 +468,8 @@ impl Planner<'_> {
         let items = ITEMS.into_iter().find(|items| length <= tile.lanes.saturating_mul(*items))?;
         let width = if geometry.wide { 4 } else { 1 };
         let form = Form { tile, order: self.order(), items, chunk: 1, across: 1 };
-        (items * width * tensors <= KEPT && self.fits_in_one(geometry, form)).then_some(form)
+        let few = items <= self.tuning.items && items * width * tensors <= KEPT;
+        (few && self.fits_in_one(geometry, form)).then_some(form)
     }
 
     fn regime(

@@ -37,6 +37,8 @@ pub struct Tuning {
     /// The fewest and the most invocations of a workgroup that keeps its units in registers (powers of
     /// two).
     pub resident: [u32; 2],
+    /// The most elements that a lane keeps in registers.
+    pub items: u32,
     /// Elements that a lane has at the least before another shares its unit, where there are units to put side by side
     /// instead.
     pub share: u32,
@@ -76,6 +78,8 @@ impl Tuning {
         lanes: 256,
         // From one subgroup of the widest common kind but one (32) to as many as above.
         resident: [32, 256],
+        // As many as `shader::KEPT` allows.
+        items: 32,
         // As many as a resident lane keeps: lanes are many.
         share: 8,
         // Channels first, a row of one channel is what is contiguous. Channels last, 32 units of 16 bytes
@@ -115,6 +119,8 @@ impl Tuning {
         // copied at 0.53, 0.43 and 0.35 of the speed (Mesa 22.3), since such groups run one after the other.
         lanes: 8,
         resident: [1, 8],
+        // Each is a load and a store written out, of which 16 took LLVM 2 to 3 s (Mesa 25.0).
+        items: 8,
         // What a unit costs besides its elements (its parameters and statistics, some 40 loads and stores) each
         // lane of it pays.
         share: 128,

@@ -103,7 +103,7 @@ fn orders() -> impl Strategy<Value = Order> {
 pub fn tunings() -> impl Strategy<Value = Tuning> {
     let number = || prop_oneof![0..5u32, (0..10u32).prop_map(|power| 1 << power), 0..2000u32, any::<u32>()];
     let pair = || [number(), number()];
-    let any = ((orders(), any::<bool>()), [pair(), pair()], [pair(), pair(), pair(), pair()], pair(), number());
+    let any = ((orders(), any::<bool>()), [pair(), pair()], [pair(), pair(), pair(), pair()], pair(), pair());
     let any = any.prop_map(|((order, long), [resident, columns], [a, b, c, d], e, f)| Tuning {
         order,
         lanes: a[0],
@@ -118,7 +118,8 @@ pub fn tunings() -> impl Strategy<Value = Tuning> {
         merge: d[0],
         settle: d[1],
         near: e[0],
-        slab: f,
+        slab: f[0],
+        items: f[1],
         iterations: e[1],
     });
     prop_oneof![kinds().prop_map(Tuning::of), any]
