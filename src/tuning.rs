@@ -94,9 +94,9 @@ impl Tuning {
         across: 1,
         // 8 workgroups of 256 on each of the 132 multiprocessors of a large GPU of 2024 (H100, H200).
         workgroups: 1056,
-        // 2 on each of those multiprocessors: not measured yet.
-        whole: 264,
-        // Of 264 workgroups 33 MB are in flight, which the second cache of such a GPU (50 MB) holds: not measured
+        // Nearly 2 on each of those multiprocessors: not measured yet.
+        whole: 256,
+        // Of 256 workgroups 33 MB are in flight, which the second cache of such a GPU (50 MB) holds: not measured
         // yet.
         slab: 128 << 10,
         // Latency that other workgroups hide.
