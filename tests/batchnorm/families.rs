@@ -71,7 +71,7 @@ fn every_family_on_awkward_shapes() {
         assert_eq!(found(Regime::Split), 3 * 4 * 2 * 4, "{families:#?}");
         assert_eq!(found(Regime::Cached), 2 * 4 * 2 * 4, "{families:#?}");
         assert_eq!(found(Regime::Elementwise), 2 * 4 * 2 * 4, "{families:#?}");
-        assert!(found(Regime::Resident) > found(Regime::Split) / 2, "{families:#?}");
+        assert!(found(Regime::Resident) > found(Regime::Split) / 3, "{families:#?}");
     });
 }
 
