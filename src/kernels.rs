@@ -402,10 +402,11 @@ impl Kernels {
             // wgpu would have every loop count its iterations besides: a twentieth of the time of a copy on lavapipe.
             let mut checks = wgpu::ShaderRuntimeChecks::checked();
             checks.force_loop_bounding = false;
-            // SAFETY: every loop of every kernel ends. They count up to numbers of a recipe, which reach kernels in
-            // a buffer that nobody else writes; `Recipe::walk` follows them in the same arithmetic, and the tests in
-            // `tests/batchnorm/recipes.rs` hold that to `Recipe::iterations` for any shape, device and tuning.
-            // Accesses to buffers stay checked.
+            // SAFETY: every loop of every kernel ends. They count up to numbers of a recipe, or down from a constant;
+            // those numbers reach kernels in a buffer that nobody else writes. `Recipe::walk` follows the loops over
+            // elements and parts in the same arithmetic, and the tests in `tests/batchnorm/recipes.rs` hold that to
+            // `Recipe::iterations` for any shape, device and tuning; loops over groups or merged parts are as long as
+            // the planner allows (`MOST_CHUNKS`). Accesses to buffers stay checked.
             let module = unsafe { device.create_shader_module_trusted(text, checks) };
             let layout = device
                 .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });

@@ -9,9 +9,9 @@
 //! | [`Recipe`](recipe::Recipe) | which kernels in how many workgroups, from the descriptor and the device's limits | plain data |
 //! | [`Plan`] | a recipe with its pipelines, from the [`Kernels`] of a device; says what it reads, writes and needs | compiles what is new to the device |
 //! | [`Bound`] | a plan with buffers, all of them checked | bind groups; the kernels once more where one buffer is both read and written and [`Kernels::sharing`] has not said so |
-//! | [`Bound::record`] | into the caller's compute pass, as often as wanted | its dispatches, most often one or two |
+//! | [`Bound::record`] | into the caller's compute pass, as often as wanted | its dispatches, most often one to three |
 //!
-//! Recording takes `&self`: it sets a pipeline, sets bind group 0 and dispatches, once or twice. It never
+//! Recording takes `&self`: it sets a pipeline, sets bind group 0 and dispatches, once to three times in most plans. It never
 //! allocates, compiles or copies. Submitting, polling and mapping are the caller's business at every
 //! step; only `Gpu` does them, for programs that have no device. A plan's numbers are written once,
 //! when it is made, so that any number of recordings before one submit cannot disturb each other.

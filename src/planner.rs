@@ -138,7 +138,7 @@ impl Planner<'_> {
             unit_stride: 1,
             groups: None,
         };
-        let form = Form { across: 1, ..self.streaming_form(geometry, &[]) };
+        let form = self.streaming_form(geometry, &[]);
         let params = Params {
             units,
             end_unit: units,
@@ -238,8 +238,8 @@ impl Planner<'_> {
         if regime == Some(Regime::Elementwise) && !self.is_elementwise() {
             return error("regime", "this operation gathers statistics or sums first; choose resident or split");
         }
-        if regime == Some(Regime::Resident) && parts.is_some_and(|parts| parts > 1) {
-            return error("parts", "a resident unit has one part");
+        if matches!(regime, Some(Regime::Resident | Regime::Cached)) && parts.is_some_and(|parts| parts > 1) {
+            return error("parts", "a resident or cached unit has one part");
         }
         match tile {
             Some(Tile { lanes, .. }) if !lanes.is_power_of_two() => error("tile", "lanes must be a power of two"),
@@ -322,7 +322,10 @@ impl Planner<'_> {
         let can_be_wide = fastest % 4 == 0 && steps == 1 && !matches!(over, Over::Steps { .. }) && {
             dims.is_none_or(|dims| dims.iter().rev().enumerate().all(|(i, dim)| dim.is_wide(i == 0)))
         };
-        let can_be_wide = can_be_wide && self.offsets_are_wide();
+        // Four neighbours are in one sample (`shared/valid.wgsl`).
+        let lengths = matches!(self.descriptor.padding, Padding::Lengths { .. });
+        let in_one_sample = channels_last || !lengths || (outer * inner / samples.max(1)).is_multiple_of(4);
+        let can_be_wide = can_be_wide && self.offsets_are_wide() && in_one_sample;
         let wide = self.choice.wide.unwrap_or(can_be_wide);
         if wide && !can_be_wide {
             let because =

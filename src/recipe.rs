@@ -6,7 +6,7 @@ use std::fmt;
 use crate::descriptor::{Descriptor, Gradients, Kept};
 use crate::error::PlanError;
 use crate::planner::Planner;
-use crate::shader::{BLOCK, FOLD, Flag, Kernel, Permutation, Tile, last_lanes};
+use crate::shader::{BLOCK, FIRST, FOLD, Flag, Kernel, Permutation, Tile, last_lanes};
 use crate::tuning::{AdapterKind, Order, Tuning};
 
 /// What a recipe must know of a device.
@@ -130,7 +130,7 @@ pub enum Regime {
     Resident,
     /// One dispatch, each value read twice: a workgroup goes over its units again while a cache holds them.
     Cached,
-    /// Two dispatches: partial results of every part, then merged and applied.
+    /// Two dispatches or three: partial results of every part, then merged and applied.
     Split,
     /// One dispatch that needs no statistics of the batch.
     Elementwise,
@@ -151,7 +151,7 @@ impl fmt::Display for Regime {
 /// A field left `None` is chosen by rule; a choice that cannot be followed is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// Resident or split, where the operation knows both; ignored where it is elementwise.
+    /// Resident, cached or split, where the operation knows them; ignored where it is elementwise.
     pub regime: Option<Regime>,
     /// 16-byte accesses or single values.
     pub wide: Option<bool>,
@@ -268,8 +268,8 @@ pub struct Recipe {
     /// Bytes of the bits that a training forward keeps of its activation and a backward reads, 0 for none:
     /// [`Kept::Signs`].
     pub signs_bytes: u64,
-    /// Bytes that the dispatches read from memory: tensors as often as they are read, per-channel values and
-    /// scratch once, since what reads them again finds them in the cache.
+    /// Bytes that the dispatches read from memory: tensors once a dispatch that reads them, per-channel values
+    /// and scratch once in all, since what reads them again finds them in the cache.
     pub bytes_read: u64,
     /// Bytes that they write.
     pub bytes_written: u64,
@@ -324,10 +324,10 @@ impl Recipe {
         let lanes = u64::from(self.tile.lanes);
         // Lanes that meet: each round a loop over FOLD of them.
         let rounds = u64::from(self.tile.lanes / last_lanes(self.tile.lanes)).ilog2() / FOLD.ilog2();
-        let tree = u64::from(rounds * (FOLD + 1) + 1);
+        let meeting = u64::from(rounds * (FOLD + 1) + 1);
         let chunk = u64::from(dispatch.permutation.chunk);
         let settled = dispatch.permutation.flags.has(Flag::Settled);
-        let merging = if settled { 0 } else { u64::from(all_parts).div_ceil(lanes) + 1 + tree };
+        let merging = if settled { 0 } else { u64::from(all_parts).div_ceil(lanes) + 1 + meeting };
         let across = u64::from(dispatch.permutation.across);
         // (An empty batch has no step.)
         let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step.max(1))));
@@ -336,7 +336,8 @@ impl Recipe {
         let streaming = chunks + chunk + 2;
         let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
         // The first blocks of a forward pass are short ones, each with a rest.
-        let shorter = (1..).map(|power| 1 << (2 * power)).take_while(|short| *short < u64::from(BLOCK) * chunk);
+        let shorter = std::iter::successors(Some(u64::from(FIRST)), |short| Some(4 * short))
+            .take_while(|short| *short < u64::from(BLOCK) * chunk);
         let growing = blocked + shorter.map(|short| 3 + short % chunk).sum::<u64>();
         let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
         match dispatch.permutation.kernel {
@@ -345,12 +346,12 @@ impl Recipe {
             Kernel::Running => grouped,
             Kernel::Collapse => u64::from(group_modulus) + 1,
             Kernel::Merge | Kernel::MergeBackward => u64::from(all_parts) + 1,
-            Kernel::ForwardResident | Kernel::BackwardResident => 2 * tree,
+            Kernel::ForwardResident | Kernel::BackwardResident => 2 * meeting,
             // Units that an invocation goes across meet one after the other.
-            Kernel::ForwardPartial => growing + across * tree,
-            Kernel::ForwardCached => growing + across * tree + streaming,
-            Kernel::BackwardPartial => blocked + across * tree,
-            Kernel::BackwardCached => blocked + across * tree + streaming,
+            Kernel::ForwardPartial => growing + across * meeting,
+            Kernel::ForwardCached => growing + across * meeting + streaming,
+            Kernel::BackwardPartial => blocked + across * meeting,
+            Kernel::BackwardCached => blocked + across * meeting + streaming,
             Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward => merging,
             Kernel::ForwardApply | Kernel::BackwardApply => across * merging + streaming,
         }

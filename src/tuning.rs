@@ -55,7 +55,7 @@ pub struct Tuning {
     pub workgroups: u32,
     /// Workgroups that are enough for a channel not to be split, so that it is read again from a cache.
     pub whole: u32,
-    /// Bytes of a unit, of all tensors that are read, up to which a workgroup may go over it twice.
+    /// Bytes of a workgroup's units, of all tensors that are read, up to which it may go over them twice.
     pub slab: u32,
     /// What merging the record of a part costs, in elements gone over. A workgroup of a second dispatch merges those
     /// of all parts, so there are no more parts than make that cheaper than the part itself.
@@ -80,7 +80,7 @@ impl Tuning {
         resident: [32, 256],
         // As many as `shader::KEPT` allows.
         items: 32,
-        // As many as a resident lane keeps: lanes are many.
+        // A quarter of what a resident lane may keep: lanes are many.
         share: 8,
         // Channels first, a row of one channel is what is contiguous. Channels last, 32 units of 16 bytes
         // are 512 contiguous bytes, four cache lines.
@@ -118,6 +118,7 @@ impl Tuning {
         // One group of 8 SIMD lanes, what lavapipe runs at a time with 256-bit vectors. 16, 32 and 64 lanes
         // copied at 0.53, 0.43 and 0.35 of the speed (Mesa 22.3), since such groups run one after the other.
         lanes: 8,
+        // As many as above; one where lanes are not worth it (`share`).
         resident: [1, 8],
         // Each is a load and a store written out, of which 16 took LLVM 2 to 3 s (Mesa 25.0).
         items: 8,

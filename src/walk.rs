@@ -3,7 +3,7 @@
 //! recipe can be followed element by element without a GPU.
 
 use crate::recipe::{Dispatch, Params, Recipe};
-use crate::shader::{BLOCK, FOLD, Flag, Kernel, Permutation, last_lanes};
+use crate::shader::{BLOCK, FIRST, FOLD, Flag, Kernel, Permutation, last_lanes};
 
 /// One element of x on an invocation's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,10 +183,10 @@ impl<F: FnMut(Element)> Walk<'_, F> {
         }
     }
 
-    /// The same, BLOCK chunks at a time, or growing from four elements to so many.
+    /// The same, BLOCK chunks at a time, or growing from FIRST elements to so many.
     fn blocks(&mut self, grow: bool) {
         let most = (BLOCK * self.permutation.chunk).wrapping_mul(self.params.step);
-        let mut block = if grow { self.params.step.wrapping_mul(4) } else { most };
+        let mut block = if grow { self.params.step.wrapping_mul(FIRST) } else { most };
         while self.loops_on(self.element < self.place.end) {
             self.stream(self.element.wrapping_add(block).min(self.place.end));
             block = block.wrapping_mul(4).min(most);

@@ -1,4 +1,4 @@
-// dx of a lane's elements of each of its units, CHUNK loads in flight. Reads x and dy once, writes dx once,
+// dx of a lane's elements of each of its units, CHUNK elements of a unit at a time. Reads x and dy once, writes dx once,
 // and, flag `dresidual`, what is left of dy before the activation.
 
 fn apply_sums(at: Place, lens: array<Lens, ACROSS>, mutual: array<Mutual, ACROSS>) {

@@ -1,16 +1,12 @@
 // The moments of x - centre over a lane's elements, for each of its units. Reads x once.
 //
 // Sums are taken about the mean so far: over CHUNK elements, over BLOCK of those, then merged, so that
-// rounding grows with the length of a block, not of all, and not with the mean. The first block is a
-// short one about the first element, which may be far from the rest; each of the next is four times as
-// long, as the mean comes nearer. Squares are summed in units of SHARE, so that they do not overflow
+// rounding grows with the length of a block, not of all, and not with the mean. The first block, of
+// FIRST elements, is about the first one, which may be far from the rest; each of the next is four times
+// as long, as the mean comes nearer. Squares are summed in units of SHARE, so that they do not overflow
 // where their mean does not.
 
 const SHARE: f32 = 1.0 / f32(BLOCK * CHUNK);
-
-/// Elements of the first block. Of normally distributed values the variance of 128 to 4,096 was within
-/// 8 units of rounding (the worst of 10,000), with 8 elements and all others in long blocks within 13.
-const FIRST: u32 = 4u;
 
 fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS> {
     var moments: array<Moments, ACROSS>;

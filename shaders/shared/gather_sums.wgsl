@@ -1,5 +1,6 @@
 // The sums of dy and of dy * (x - mean) over a lane's elements, for each of its units, dy first pulled
-// through the activation. Reads x and dy once; what needs no sums is left on the way.
+// through the activation. Reads x and dy once; what needs no sums is left on the way (by the
+// kernel's `leave_on_the_way`).
 //
 // Sums are taken over CHUNK elements, over BLOCK of those, then over the lane, so that rounding stays
 // small.

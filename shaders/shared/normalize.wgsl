@@ -1,5 +1,5 @@
-// y = ((x - centre) - mean) * scale + shift over a lane's elements of each of its units, CHUNK loads in
-// flight; the mean of x is centre + mean. In this order because x * scale + shift' would lose what
+// y = ((x - centre) - mean) * scale + shift over a lane's elements of each of its units, CHUNK of a unit
+// at a time; the mean of x is centre + mean. In this order because x * scale + shift' would lose what
 // x - centre keeps when the mean is large, and so would centre + mean rounded to one f32.
 
 struct Map {

@@ -14,7 +14,7 @@ const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 /// from the rounding of each step. Of a unit (a channel, or a channel of one group or step) with m values that
 /// count among n, of mean |x| = A; with u = 2⁻²⁴, ρ = 1/√(σ²+ε), r and d of batch renormalization (else 1 and 0):
 ///
-/// - sums of n terms, added up in a tree of chunks: (8 + log₂n / 2)·u times the sum of the terms' sizes;
+/// - sums of n terms, added up in chunks, blocks of those, lanes and parts: (8 + log₂n / 2)·u times the sum of the terms' sizes;
 /// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ²;
 /// - ρ: ρ·(½·dσ²/(σ²+ε) + 8u), the 8u for an adapter's division and root; r: r·(½·dσ²/(σ²+ε) + 16u);
 ///   d: (dμ + u·(|μ| + |μ_r|))·ρ_r + 8u·|μ − μ_r|·ρ_r, as far as d is not clamped;

@@ -56,10 +56,10 @@ fn of_gpus() -> Vec<Parameter> {
         // Channels last, rows of 128, 256, 512 and 1,024 bytes.
         parameter!(columns: [[1, 8], [1, 16], [1, 32], [1, 64]], quick: true),
         // As many as an H100's or a smaller GPU's multiprocessors, and how many channels suffice to keep those busy.
-        parameter!(whole: [16, 66, 132, 264, 528], quick: false),
+        parameter!(whole: [16, 64, 128, 256, 512], quick: false),
         // More invocations keep larger channels on the chip; fewer leave room for more workgroups beside them.
         parameter!(resident: [[32, 128], [32, 256], [64, 256], [32, 512], [32, 1024]], quick: false),
-        // Around the elements that a resident lane keeps.
+        // From half the built-in number to all that a resident lane may keep.
         parameter!(share: [4, 8, 16, 32], quick: false),
         // Where a dispatch is dear, later; where the second cache is small, sooner.
         parameter!(settle: [32, 128, 512, 2048], quick: false),

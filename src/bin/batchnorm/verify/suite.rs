@@ -186,6 +186,9 @@ const ELEMENTWISE: [Operation; 2] = [OPERATIONS[0], OPERATIONS[4]];
 /// Channels last, enough of them for workgroups whose invocations have several each.
 const BROAD: [(&str, &[usize]); 3] = [("NLC", &[3, 5, 192]), ("NC", &[70, 384]), ("NHWC", &[2, 3, 3, 72])];
 
+/// One channel, whose samples end between values that 16-byte accesses would take together.
+const ALONE: [(&str, &[usize]); 3] = [("NCL", &[8, 1, 3]), ("NLC", &[8, 3, 1]), ("NCHW", &[4, 1, 3, 5])];
+
 /// Means and standard deviations that ruin a careless variance: far from zero, constant, constant zero,
 /// near the smallest and near the largest numbers that a square leaves finite.
 const DATA: [(f32, f32); 6] = [(1e6, 1.0), (-1e4, 0.01), (3.7, 0.0), (0.0, 0.0), (0.0, 1e-15), (0.0, 1e17)];
@@ -321,7 +324,7 @@ pub fn blocks(quick: bool) -> Vec<Block> {
         },
         Block {
             shows: "padding",
-            subjects: [&pair[..], &subjects(&ODD)].concat().iter().flat_map(padded).collect(),
+            subjects: [&pair[..], &subjects(&ODD), &subjects(&ALONE)].concat().iter().flat_map(padded).collect(),
             operations: some_training(),
             ways: regimes().map(Way::choosing).to_vec(),
         },
