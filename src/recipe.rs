@@ -2,6 +2,7 @@
 //! made from a descriptor and the adapter's capabilities, without a GPU.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::descriptor::{Descriptor, Gradients, Kept};
 use crate::error::PlanError;
@@ -163,7 +164,9 @@ pub struct Choice {
     pub parts: Option<u32>,
 }
 
-/// One dispatch of a recipe.
+/// One dispatch of a recipe. An engine that compiles and launches kernels by itself needs no more than this: the
+/// WGSL and slots of [`permutation`](Self::permutation), [`argument`](Self::argument) for each slot, and
+/// [`params`](Self::params).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     /// Which kernel, in which form.
@@ -173,6 +176,22 @@ pub struct Dispatch {
     /// What its slots are bound to, where that is not the whole argument of the slot's name.
     pub(crate) pieces: Vec<Piece>,
     pub(crate) params: Params,
+}
+
+impl Dispatch {
+    /// The contents of the kernel's uniform `params`.
+    pub fn params(&self) -> &[u8] {
+        bytemuck::bytes_of(&self.params)
+    }
+
+    /// What is bound to a slot of the kernel: an argument, named as in the bindings of the operation (those of
+    /// running statistics `running_mean` and `running_variance`), and which bytes of it, `None` for all.
+    pub fn argument<'a>(&self, slot: &'a str) -> (&'a str, Option<Range<u64>>) {
+        match self.pieces.iter().find(|piece| piece.slot == slot) {
+            Some(piece) => (piece.argument, Some(piece.offset..piece.offset + piece.bytes)),
+            None => (slot, None),
+        }
+    }
 }
 
 /// A part of an argument that is bound to a slot.

@@ -83,12 +83,13 @@ impl Checked {
 
     /// Compares what the library says of a permutation with what its text does.
     fn agrees_with(&self, permutation: &Permutation) {
-        let Self { module, .. } = self;
+        let Self { module, info } = self;
         let [entry] = &module.entry_points[..] else { panic!("{permutation:?}: not one entry point") };
+        let used = info.get_entry_point(0);
         assert_eq!(entry.workgroup_size, [permutation.tile.invocations(), 1, 1], "{permutation:?}");
         let mut workgroup_bytes = 0;
         let mut slots = permutation.slots();
-        for (_, global) in module.global_variables.iter() {
+        for (handle, global) in module.global_variables.iter() {
             let (name, size) = (global.name.as_deref().unwrap(), module.types[global.ty].inner.size(module.to_ctx()));
             let access = match global.space {
                 AddressSpace::WorkGroup => {
@@ -100,6 +101,8 @@ impl Checked {
                 AddressSpace::Storage { .. } => Access::Read,
                 space => panic!("{permutation:?}: {name} is in {space:?}"),
             };
+            // A layout made from the text alone, as engines make it, lacks what the kernel does not touch.
+            assert!(!used[handle].is_empty(), "{permutation:?}: {name} is bound for nothing");
             let binding = global.binding.as_ref().unwrap();
             assert_eq!(binding.group, 0, "{permutation:?}: {name}");
             let at = slots.iter().position(|slot| slot.name == name);

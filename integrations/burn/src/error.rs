@@ -1,0 +1,46 @@
+//! What can be wrong with a call.
+
+use burn::tensor::{DType, Device, Shape};
+use wgpu_batchnorm::PlanError;
+
+/// Why a batch norm cannot be computed by these kernels.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The tensors are on a device whose backend has no WGSL.
+    #[error(
+        "the tensors are on {device:?}, which runs {backend}; these kernels need burn's feature `wgpu`, whose devices \
+         compile WGSL (`vulkan` and `metal` compile other languages)"
+    )]
+    NotWgpu {
+        /// The device.
+        device: Device,
+        /// What runs on it.
+        backend: String,
+    },
+    /// A tensor's type is not one of those that the kernels know.
+    #[error("{argument} is of {has:?}; the kernels know {knows}")]
+    Type {
+        /// Which tensor.
+        argument: &'static str,
+        /// Its type.
+        has: DType,
+        /// Which types it may have.
+        knows: &'static str,
+    },
+    /// A tensor has another shape than it must have beside the input.
+    #[error("{argument} has shape {has:?}; beside an input of {input:?} it must have {needs:?}")]
+    Shape {
+        /// Which tensor.
+        argument: &'static str,
+        /// Its shape.
+        has: Shape,
+        /// The shape it must have.
+        needs: Shape,
+        /// The input's shape.
+        input: Shape,
+    },
+    /// The normalisation itself makes no sense, or the device's limits are too low for it.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}

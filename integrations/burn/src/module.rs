@@ -1,0 +1,307 @@
+//! The module, in the place of burn's.
+
+use burn::backend::Dispatch;
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Flag, Initializer, Module, ModuleDisplay, Param, RunningState};
+use burn::tensor::{Bool, DType, Device, Int, Shape, Tensor, activation, assert_shape};
+use wgpu_batchnorm::{Activation, Float, Gradients, Mask, Types};
+
+use crate::call::{Call, Padded};
+use crate::capabilities;
+use crate::error::Error;
+use crate::ops::{BatchNormOps, Inputs, Maybe, Outputs, Valid};
+
+/// The configuration of a [`BatchNorm`]: that of burn's own module, field by field.
+#[derive(Config, Debug)]
+pub struct BatchNormConfig {
+    /// The number of features (channels), greater than zero.
+    pub num_features: usize,
+    /// ε, finite and positive. Default: 1e-5
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+    /// The weight of a batch in the running statistics, in `[0, 1]`. Default: 0.1
+    #[config(default = 0.1)]
+    pub momentum: f64,
+}
+
+/// Batch normalization over `[batch, channels, ...]`, with the fields, the records and the behaviour of
+/// `burn::nn::BatchNorm`: batch statistics while training (on an autodiff device, unless frozen), running ones
+/// otherwise.
+///
+/// Two things differ. The running variance averages the unbiased variance of the batches, as PyTorch's does, where
+/// burn's averages the biased one. And an activation can be fused into the same kernels:
+/// [`with_activation`](Self::with_activation).
+///
+/// What comes with an input, a residual or which positions count, goes through [`apply`](Self::apply).
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct BatchNorm {
+    /// The learnable weight γ.
+    pub gamma: Param<Tensor<1>>,
+    /// The learnable bias β.
+    pub beta: Param<Tensor<1>>,
+    /// Whether the layer may train.
+    pub training: Param<Flag>,
+    /// The running mean.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// The running variance.
+    pub running_var: RunningState<Tensor<1>>,
+    /// The weight of a batch in the running statistics.
+    pub momentum: f64,
+    /// ε.
+    pub epsilon: f64,
+    /// What follows the normalisation, in the same kernels.
+    #[module(skip)]
+    pub activation: Activation,
+    /// Steps of the last axis with statistics of their own, 0 for statistics over all.
+    #[module(skip)]
+    pub steps: usize,
+}
+
+impl BatchNormConfig {
+    /// A module with γ = 1, β = 0, running mean 0 and running variance 1.
+    ///
+    /// # Panics
+    /// As burn's: if `num_features` is zero, `epsilon` is not finite and positive, or `momentum` is not within
+    /// `[0, 1]`.
+    pub fn init(&self, device: &Device) -> BatchNorm {
+        self.init_steps(0, device)
+    }
+
+    /// A module for sequences `[batch, channels, steps]` in which each step has statistics of its own (Cooijmans et
+    /// al. 2016): running ones for this many steps, of which later steps use the last ones. Its running statistics
+    /// are `steps · num_features` values, step by step.
+    ///
+    /// # Panics
+    /// As [`init`](Self::init).
+    pub fn init_steps(&self, steps: usize, device: &Device) -> BatchNorm {
+        assert!(self.num_features > 0, "num_features must be greater than zero.");
+        assert!(self.epsilon.is_finite() && self.epsilon > 0.0, "epsilon must be finite and positive.");
+        assert!((0.0..=1.0).contains(&self.momentum), "momentum must be finite and within [0, 1].");
+        let sets = steps.max(1);
+        BatchNorm {
+            gamma: Initializer::Ones.init([self.num_features], device),
+            beta: Initializer::Zeros.init([self.num_features], device),
+            training: Param::from_bool(true),
+            running_mean: RunningState::new(Tensor::zeros([sets * self.num_features], device)),
+            running_var: RunningState::new(Tensor::ones([sets * self.num_features], device)),
+            momentum: self.momentum,
+            epsilon: self.epsilon,
+            activation: Activation::Identity,
+            steps,
+        }
+    }
+}
+
+impl BatchNorm {
+    /// The same with an activation fused into its kernels, such as `Activation::Relu`.
+    pub fn with_activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
+    }
+
+    /// Normalises `[batch, channels, ...]`, as burn's `forward` does.
+    ///
+    /// On a device that runs no WGSL it is burn's own kernels that do it, and an error is logged; [`apply`]
+    /// (Self::apply) returns it instead.
+    ///
+    /// # Panics
+    /// As burn's: if the input has rank < 2 or its second axis is not `num_features`; and where [`apply`]
+    /// (Self::apply) has an error for another reason than the device.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let [channels] = self.gamma.shape().dims();
+        assert_shape!(input, [_, channels, ..]);
+        match self.apply(input.clone()).run() {
+            Ok(output) => output,
+            Err(error @ Error::NotWgpu { .. }) if self.steps == 0 => {
+                log::error!("{error}; burn's own batch norm runs instead");
+                self.by_burn(input)
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Begins a call that can have more than an input; [`Apply::run`] ends it.
+    ///
+    /// ```no_run
+    /// # use burn::tensor::{Device, Int, Tensor};
+    /// # use burn_wgpu_batchnorm::{Activation, BatchNormConfig, Error};
+    /// # fn run(x: Tensor<3>, skip: Tensor<3>, lengths: Tensor<1, Int>, device: &Device) -> Result<(), Error> {
+    /// let norm = BatchNormConfig::new(64).init(device).with_activation(Activation::Relu);
+    /// let y = norm.apply(x).residual(skip).lengths(lengths).run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn apply<const D: usize>(&self, input: Tensor<D>) -> Apply<'_, D> {
+        Apply { norm: self, input, residual: None, positions: Positions::All }
+    }
+
+    fn trains(&self, device: &Device) -> bool {
+        device.is_autodiff() && self.training.is_enabled()
+    }
+
+    /// By burn's own operations, with PyTorch's running variance.
+    fn by_burn<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let (device, values) = (input.device(), input.shape().num_elements());
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        let output = if self.trains(&device) {
+            let per_channel = (values / gamma.shape().num_elements()) as f64;
+            let unbiased = per_channel / (per_channel - 1.0).max(1.0);
+            let batch = burn::tensor::module::batch_norm_train(input, gamma, beta, self.epsilon);
+            for (running, batch) in
+                [(&self.running_mean, batch.mean), (&self.running_var, batch.variance.mul_scalar(unbiased))]
+            {
+                let old = running.value_sync().to_device(&device).mul_scalar(1.0 - self.momentum);
+                running.update(old.add(batch.detach().mul_scalar(self.momentum)).detach());
+            }
+            batch.output
+        } else {
+            let [mean, variance] =
+                [&self.running_mean, &self.running_var].map(|running| running.value().to_device(&device));
+            burn::tensor::module::batch_norm(input, gamma, beta, mean, variance, self.epsilon)
+        };
+        match self.activation {
+            Activation::Identity => output,
+            Activation::Relu => activation::relu(output),
+            Activation::LeakyRelu(slope) => activation::leaky_relu(output, slope.into()),
+            Activation::Silu => activation::silu(output),
+            Activation::Gelu => activation::gelu(output),
+            Activation::Sigmoid => activation::sigmoid(output),
+            Activation::Tanh => activation::tanh(output),
+            Activation::Clamp(low, high) => output.clamp(low, high),
+        }
+    }
+}
+
+/// Which positions of an input count.
+enum Positions {
+    All,
+    Lengths(Tensor<1, Int>),
+    /// A mask with its shape and type.
+    Mask(burn::backend::DispatchTensor, Shape, DType),
+}
+
+/// A call of a [`BatchNorm`]: its input, and what comes with it.
+#[must_use = "nothing is computed until `run`"]
+pub struct Apply<'a, const D: usize> {
+    norm: &'a BatchNorm,
+    input: Tensor<D>,
+    residual: Option<Tensor<D>>,
+    positions: Positions,
+}
+
+impl<const D: usize> Apply<'_, D> {
+    /// Adds a tensor of the input's shape after the normalisation and before the activation.
+    pub fn residual(self, residual: Tensor<D>) -> Self {
+        Self { residual: Some(residual), ..self }
+    }
+
+    /// Says how long each sample is: so many of the last axis count, the rest is padding. Statistics are those of
+    /// what counts; padding is normalised by them too.
+    pub fn lengths(self, lengths: Tensor<1, Int>) -> Self {
+        Self { positions: Positions::Lengths(lengths), ..self }
+    }
+
+    /// Says which positions count, by a mask of the input's shape without its channels (M = D − 1).
+    pub fn mask<const M: usize>(self, mask: Tensor<M, Bool>) -> Self {
+        let (shape, dtype) = (mask.shape(), mask.dtype());
+        Self { positions: Positions::Mask(mask.into_dispatch(), shape, dtype), ..self }
+    }
+
+    /// Normalises; while training it moves the running statistics.
+    ///
+    /// # Errors
+    /// [`Error`], of what cannot be computed. Nothing has happened then.
+    pub fn run(self) -> Result<Tensor<D>, Error> {
+        let Self { norm, input, residual, positions } = self;
+        let device = input.device();
+        let capabilities = capabilities::of_device(&device)?;
+        let shape = input.shape();
+        let [running_mean, running_variance] =
+            [&norm.running_mean, &norm.running_var].map(|running| running.value_sync().to_device(&device));
+        if let Some(residual) = &residual {
+            same_shape("the residual", residual.shape(), shape.clone(), &shape)?;
+        }
+        let padded = match &positions {
+            Positions::All => Padded::No,
+            Positions::Lengths(lengths) => {
+                same_shape("lengths", lengths.shape(), [shape[0]].into(), &shape)?;
+                match lengths.dtype() {
+                    DType::I32 | DType::U32 => Padded::Lengths,
+                    has => return Err(Error::Type { argument: "lengths", has, knows: "I32 and U32" }),
+                }
+            }
+            Positions::Mask(_, has, dtype) => {
+                let mut needs = shape.to_vec();
+                needs.remove(1);
+                same_shape("the mask", has.clone(), needs.into(), &shape)?;
+                match dtype.size() {
+                    1 => Padded::Mask(Mask::Bytes),
+                    _ => Padded::Mask(Mask::Words),
+                }
+            }
+        };
+        let float = |argument, has| match has {
+            DType::F32 | DType::Flex32 => Ok(Float::F32),
+            DType::F16 => Ok(Float::F16),
+            DType::BF16 => Ok(Float::Bf16),
+            has => Err(Error::Type { argument, has, knows: "F32, F16 and BF16" }),
+        };
+        let call = Call {
+            epsilon: norm.epsilon,
+            momentum: norm.momentum,
+            steps: norm.steps,
+            activation: norm.activation,
+            residual: residual.is_some(),
+            padded,
+            types: Types {
+                x: float("the input", input.dtype())?,
+                parameters: float("gamma", norm.gamma.val().dtype())?,
+                running: float("the running mean", running_mean.dtype())?,
+            },
+            saved: 0,
+            signs: 0,
+            wanted: Gradients::ALL,
+        };
+        let call = call.checked(&shape, &capabilities)?;
+        let inputs = Inputs {
+            x: input.into_dispatch(),
+            gamma: norm.gamma.val().into_dispatch(),
+            beta: norm.beta.val().into_dispatch(),
+            running_mean: running_mean.into_dispatch(),
+            running_variance: running_variance.into_dispatch(),
+            residual: residual.map_or(Maybe::None, |residual| Maybe::Some(residual.into_dispatch())),
+            valid: match positions {
+                Positions::All => Valid::All,
+                Positions::Lengths(lengths) => Valid::Lengths(lengths.into_dispatch()),
+                Positions::Mask(mask, ..) => Valid::Mask(mask),
+            },
+        };
+        if !norm.trains(&device) {
+            return Ok(Tensor::from_dispatch(Dispatch::batch_norm_inference(inputs, call)));
+        }
+        let Outputs { y, running_mean, running_variance, .. } = Dispatch::batch_norm_training(inputs, call);
+        norm.running_mean.update(Tensor::from_dispatch(running_mean).detach());
+        norm.running_var.update(Tensor::from_dispatch(running_variance).detach());
+        Ok(Tensor::from_dispatch(y))
+    }
+}
+
+fn same_shape(argument: &'static str, has: Shape, needs: Shape, input: &Shape) -> Result<(), Error> {
+    if has == needs { Ok(()) } else { Err(Error::Shape { argument, has, needs, input: input.clone() }) }
+}
+
+impl ModuleDisplay for BatchNorm {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [num_features] = self.beta.shape().dims();
+        let content =
+            content.add("num_features", &num_features).add("momentum", &self.momentum).add("epsilon", &self.epsilon);
+        match self.training.is_enabled() {
+            true => content.optional(),
+            false => content.add("training", &self.training).optional(),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The module against burn's own, on whatever adapter burn's default device is.
+
+mod common;
+mod module;
