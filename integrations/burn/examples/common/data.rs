@@ -1,0 +1,105 @@
+//! What all data sets have in common: files, errors, and a part that is held back from training.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+
+/// A file of data that is not there, or is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct DataError {
+    path: PathBuf,
+    what: String,
+}
+
+impl DataError {
+    pub fn new(path: impl Into<PathBuf>, what: impl ToString) -> Self {
+        Self { path: path.into(), what: what.to_string() }
+    }
+}
+
+/// Examples to learn from, and examples to measure what was learnt.
+#[derive(Clone, Debug, Default)]
+pub struct Split<T> {
+    pub train: T,
+    pub held_back: T,
+}
+
+impl<T> Split<T> {
+    /// One of both parts.
+    pub fn part(&mut self, held_back: bool) -> &mut T {
+        if held_back { &mut self.held_back } else { &mut self.train }
+    }
+}
+
+/// A rule that says of one label after another whether to hold its example back: every fifth example of each
+/// label is. The split is the same in each run, and each label has the same share in both parts.
+pub fn every_fifth_of_each_label() -> impl FnMut(u8) -> bool {
+    let mut seen = [0_usize; 256];
+    move |label| {
+        let count = &mut seen[usize::from(label)];
+        *count += 1;
+        count.is_multiple_of(5)
+    }
+}
+
+/// Grey images of one size, each with what it shows.
+#[derive(Clone, Debug, Default)]
+pub struct Images {
+    pub width: usize,
+    pub height: usize,
+    /// `[N, height, width]`, each from 0 to 1.
+    pub pixels: Vec<f32>,
+    /// `[N]`.
+    pub labels: Vec<u8>,
+}
+
+impl Images {
+    /// The pixels of one image, `[height, width]`.
+    pub fn image(&self, index: usize) -> &[f32] {
+        let size = self.width * self.height;
+        &self.pixels[index * size..][..size]
+    }
+}
+
+/// The bytes of a file, unpacked if its name ends in `.gz`.
+pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    let error = |error| DataError::new(path, error);
+    let bytes = fs::read(path).map_err(error)?;
+    if path.extension().is_none_or(|extension| extension != "gz") {
+        return Ok(bytes);
+    }
+    let mut unpacked = vec![];
+    GzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).map_err(error)?;
+    Ok(unpacked)
+}
+
+/// The text of a file, unpacked if its name ends in `.gz`.
+pub fn read_text(path: &Path) -> Result<String, DataError> {
+    String::from_utf8(read(path)?).map_err(|error| DataError::new(path, error))
+}
+
+/// A file of the repository that the examples belong to, by its path from this crate's folder.
+pub fn repository_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fifth_of_each_label_is_held_back() {
+        let mut held_back = every_fifth_of_each_label();
+        let ones = (0..10).map(|_| (held_back(7), held_back(1)).1).collect::<Vec<_>>();
+        assert_eq!(ones, [false, false, false, false, true, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read(Path::new("nowhere/digits.csv.gz")).unwrap_err();
+        assert!(error.to_string().starts_with("nowhere/digits.csv.gz: "), "{error}");
+    }
+}
