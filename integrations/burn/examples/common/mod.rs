@@ -6,3 +6,4 @@
 pub mod data;
 pub mod digits;
 pub mod mnist;
+pub mod reviews;
