@@ -5,5 +5,7 @@
 
 pub mod data;
 pub mod digits;
+pub mod mel;
 pub mod mnist;
 pub mod reviews;
+pub mod spoken;
