@@ -8,4 +8,5 @@ pub mod digits;
 pub mod mel;
 pub mod mnist;
 pub mod reviews;
+pub mod shuffle;
 pub mod spoken;
