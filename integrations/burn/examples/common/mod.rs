@@ -7,6 +7,7 @@ pub mod data;
 pub mod digits;
 pub mod mel;
 pub mod mnist;
+pub mod plot;
 pub mod reviews;
 pub mod shuffle;
 pub mod spoken;
