@@ -5,6 +5,8 @@
 
 pub mod data;
 pub mod digits;
+pub mod layer;
+pub mod learn;
 pub mod mel;
 pub mod mnist;
 pub mod plot;

@@ -5,7 +5,7 @@ use std::iter::repeat_n;
 use safetensors::SafeTensors;
 
 use super::data::{DataError, Split, read, repository_file};
-use super::mel::{BANDS, LogMel};
+use super::mel::LogMel;
 
 /// Takes before this one are the test part of the source.
 const TEST_TAKES: u8 = 5;
@@ -82,6 +82,7 @@ pub fn batch<'a>(recordings: &[&'a Recording]) -> Batch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mel::BANDS;
     use super::*;
 
     #[test]

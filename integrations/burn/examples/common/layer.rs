@@ -1,0 +1,71 @@
+//! The layer that the examples are about, with its batch norm and without.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, activation::relu};
+use burn_wgpu_batchnorm::{Activation, BatchNorm, BatchNormConfig};
+
+use super::learn::Watch;
+
+/// Batch norm and ReLU in one, or ReLU alone.
+#[derive(Module, Debug)]
+pub struct NormRelu {
+    norm: Option<BatchNorm>,
+}
+
+impl NormRelu {
+    pub fn new(normalized: bool, channels: usize, device: &Device) -> Self {
+        let norm = || BatchNormConfig::new(channels).init(device).with_activation(Activation::Relu);
+        Self { norm: normalized.then(norm) }
+    }
+
+    /// relu(BN(x)).
+    pub fn forward<const D: usize>(&self, name: &'static str, x: Tensor<D>, watch: &mut Watch) -> Tensor<D> {
+        self.with(name, x, None, None, watch)
+    }
+
+    /// relu(BN(x) + residual).
+    pub fn add<const D: usize>(
+        &self,
+        name: &'static str,
+        x: Tensor<D>,
+        residual: Tensor<D>,
+        watch: &mut Watch,
+    ) -> Tensor<D> {
+        self.with(name, x, Some(residual), None, watch)
+    }
+
+    /// relu(BN(x)) of sequences of these lengths, `[N, C, L]`, by the statistics of what is no padding.
+    pub fn padded(&self, name: &'static str, x: Tensor<3>, lengths: &Tensor<1, Int>, watch: &mut Watch) -> Tensor<3> {
+        self.with(name, x, None, Some(lengths), watch)
+    }
+
+    fn with<const D: usize>(
+        &self,
+        name: &'static str,
+        x: Tensor<D>,
+        residual: Option<Tensor<D>>,
+        lengths: Option<&Tensor<1, Int>>,
+        watch: &mut Watch,
+    ) -> Tensor<D> {
+        let Some(norm) = &self.norm else {
+            let sum = match residual {
+                Some(residual) => x + residual,
+                None => x,
+            };
+            watch.see(name, || sum.clone());
+            return relu(sum);
+        };
+        let run = |norm: &BatchNorm| {
+            let mut call = norm.apply(x.clone());
+            if let Some(residual) = &residual {
+                call = call.residual(residual.clone());
+            }
+            if let Some(lengths) = lengths {
+                call = call.lengths(lengths.clone());
+            }
+            call.run().unwrap_or_else(|error| panic!("{error}"))
+        };
+        watch.see(name, || run(&norm.clone().with_activation(Activation::Identity)));
+        run(norm)
+    }
+}

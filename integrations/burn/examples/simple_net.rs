@@ -1,0 +1,88 @@
+//! The network that began it all: Linear, BatchNorm, ReLU, Linear, trained by Adam, with and without its batch norm.
+//!
+//! ```sh
+//! cargo run -p burn-wgpu-batchnorm --example simple_net            # on the handwritten digits that come with it
+//! cargo run -p burn-wgpu-batchnorm --example simple_net -- FOLDER  # on MNIST, its four IDX files in a folder
+//! ```
+
+mod common;
+
+use std::error::Error;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use common::data::Images;
+use common::layer::NormRelu;
+use common::learn::{Batch, Classifier, Plan, Trained, Watch, train};
+use common::shuffle::shuffled;
+use common::{digits, mnist, plot};
+
+const BATCH: usize = 64;
+
+/// Linear(pixels, hidden), BatchNorm and ReLU in one, Linear(hidden, 10).
+#[derive(Module, Debug)]
+struct SimpleNet {
+    hidden: Linear,
+    norm: NormRelu,
+    output: Linear,
+}
+
+impl SimpleNet {
+    fn new(images: &Images, normalized: bool, device: &Device) -> Self {
+        let pixels = images.width * images.height;
+        // 784 and 256 for MNIST's images, as many again for smaller ones.
+        let hidden = 256;
+        Self {
+            hidden: LinearConfig::new(pixels, hidden).init(device),
+            norm: NormRelu::new(normalized, hidden, device),
+            output: LinearConfig::new(hidden, 10).init(device),
+        }
+    }
+}
+
+impl Classifier for SimpleNet {
+    type Input = Tensor<2>;
+
+    fn logits(&self, images: Tensor<2>, watch: &mut Watch) -> Tensor<2> {
+        let x = self.hidden.forward(images);
+        self.output.forward(self.norm.forward("hidden", x, watch))
+    }
+}
+
+/// The images of these indices.
+fn batch(images: &Images, indices: &[usize], device: &Device) -> Batch<Tensor<2>> {
+    let pixels: Vec<f32> = indices.iter().flat_map(|&index| images.image(index)).copied().collect();
+    let labels: Vec<i32> = indices.iter().map(|&index| i32::from(images.labels[index])).collect();
+    let shape = [indices.len(), images.width * images.height];
+    Batch {
+        input: Tensor::from_data(TensorData::new(pixels, shape), device),
+        labels: Tensor::<1, Int>::from_data(&labels[..], device),
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1);
+    let images = match &folder {
+        Some(folder) => mnist::load(Path::new(folder))?,
+        None => digits::load()?,
+    };
+    let device = Device::default();
+    let plan = Plan { epochs: if folder.is_some() { 5 } else { 20 }, learning_rate: 1e-3, seed: 1 };
+    let every: Vec<usize> = (0..images.held_back.labels.len()).collect();
+    let held_back: Vec<_> = every.chunks(500).map(|indices| batch(&images.held_back, indices, &device)).collect();
+    let batches = |epoch, device: &Device| {
+        let order = shuffled(images.train.labels.len(), plan.seed, epoch);
+        order.chunks(BATCH).map(|indices| batch(&images.train, indices, device)).collect()
+    };
+    let [with, without] = [("with batch norm", true), ("without batch norm", false)].map(|(name, normalized)| {
+        train(name, plan, &device, |device| SimpleNet::new(&images.train, normalized, device), batches, &held_back)
+    });
+    let curve = |trained: &Trained<SimpleNet>| trained.losses.clone();
+    let curves = [("with batch norm", curve(&with)), ("without batch norm", curve(&without))];
+    plot::curves(Path::new("simple_net.svg"), "SimpleNet on handwritten digits", "loss", &curves)?;
+    println!("drew simple_net.svg");
+    Ok(())
+}
