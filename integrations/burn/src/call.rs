@@ -3,7 +3,7 @@
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Recipe};
 use wgpu_batchnorm::tuning::Tuning;
 use wgpu_batchnorm::{
-    Activation, Descriptor, Gradients, Layout, Mask, Momentum, Over, Padding, PlanError, Running, Types,
+    Activation, Descriptor, Gradients, Layout, Mask, Momentum, OneValue, Over, Padding, PlanError, Running, Types,
 };
 
 /// Which positions count, without the tensor that says so.
@@ -64,6 +64,8 @@ impl Call {
         let momentum = Momentum::New(self.momentum as f32);
         Descriptor::new(order.iter().map(|&axis| shape[axis]).collect::<Vec<_>>(), layout)
             .epsilon(self.epsilon as f32)
+            // As burn's: variance 0.
+            .one_value(OneValue::HasNoVariance)
             .running(Running { momentum, ..Running::default() })
             .over(over)
             .activation(self.activation)

@@ -29,10 +29,9 @@ pub fn launch(client: &Client, recipe: &Recipe, arguments: &[(&'static str, Hand
             };
             let handle = match bytes {
                 None => handle.clone(),
+                // Both count from where the handle's own part begins and ends.
                 Some(bytes) => {
-                    let (start, end) = (handle.offset_start.unwrap_or(0), handle.offset_end.unwrap_or(0));
-                    let after = handle.size_in_used() - bytes.end;
-                    handle.clone().offset_start(start + bytes.start).offset_end(end + after)
+                    handle.clone().offset_start(bytes.start).offset_end(handle.size_in_used().saturating_sub(bytes.end))
                 }
             };
             let io = if access == Access::Read { BufferIOAttr::ReadOnly } else { BufferIOAttr::ReadWrite };

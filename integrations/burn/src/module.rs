@@ -218,6 +218,12 @@ impl<const D: usize> Apply<'_, D> {
         let shape = input.shape();
         let [running_mean, running_variance] =
             [&norm.running_mean, &norm.running_var].map(|running| running.value_sync().to_device(&device));
+        let channels = || [shape[1]].into();
+        same_shape("gamma", norm.gamma.shape(), channels(), &shape)?;
+        same_shape("beta", norm.beta.shape(), channels(), &shape)?;
+        let running = [norm.steps.max(1) * shape[1]];
+        same_shape("the running mean", running_mean.shape(), running.into(), &shape)?;
+        same_shape("the running variance", running_variance.shape(), running.into(), &shape)?;
         if let Some(residual) = &residual {
             same_shape("the residual", residual.shape(), shape.clone(), &shape)?;
         }

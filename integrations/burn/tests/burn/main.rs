@@ -1,6 +1,10 @@
 //! The module against burn's own, on whatever adapter burn's default device is.
 
 mod common;
+mod errors;
 #[path = "../../examples/common/mod.rs"]
 mod examples;
+mod memory;
 mod module;
+mod options;
+mod simple_net;

@@ -1,0 +1,136 @@
+//! Tensors as burn hands them on: not contiguous, part of a larger one, with work on them still pending, and records
+//! of burn's own module.
+
+use burn::module::Module;
+use burn::nn;
+use burn::nn::conv::Conv2dConfig;
+use burn::tensor::{Device, Tensor};
+use burn_wgpu_batchnorm::{Activation, BatchNorm, BatchNormConfig};
+
+use crate::common::{assert_near, device, numbers, values};
+
+fn modules(channels: usize, device: &Device) -> (BatchNorm, nn::BatchNorm) {
+    (BatchNormConfig::new(channels).init(device), nn::BatchNormConfig::new(channels).init(device))
+}
+
+/// Both modules on the same input, which `view` makes of a leaf; their gradients come back through it.
+fn as_burns<const D: usize, const E: usize>(shape: [usize; D], view: impl Fn(Tensor<D>) -> Tensor<E>) {
+    let device = device().autodiff();
+    let leaves = [(); 2].map(|()| numbers(shape, 31, &device).require_grad());
+    let [x, same_x] = leaves.clone().map(view);
+    let (ours, theirs) = modules(x.dims()[1], &device);
+    let [y, expected] = [ours.forward(x), theirs.forward(same_x)];
+    assert_near("y", &values(&y), &values(&expected), 1e-5);
+    let weights = numbers(y.dims(), 32, &device);
+    let [got, expected] = [y, expected].map(|y| (y.powi_scalar(3) * weights.clone()).sum().backward());
+    let [x, same_x] = &leaves;
+    assert_near("dx", &values(&x.grad(&got).unwrap()), &values(&same_x.grad(&expected).unwrap()), 1e-4);
+}
+
+#[test]
+fn channels_last_under_burns_shape() {
+    as_burns([3, 6, 5, 8], |x: Tensor<4>| x.permute([0, 3, 1, 2]));
+}
+
+#[test]
+fn other_permutations() {
+    as_burns([4, 3, 6, 5], |x: Tensor<4>| x.permute([3, 1, 0, 2]));
+    as_burns([7, 12], |x: Tensor<2>| x.transpose());
+}
+
+#[test]
+fn slices_of_larger_tensors() {
+    as_burns([3, 9, 6, 7], |x: Tensor<4>| x.slice([0..3, 2..6, 1..6, 0..7]));
+    as_burns([5, 64], |x: Tensor<2>| x.slice([1..5, 3..40]));
+}
+
+#[test]
+fn broadcast_inputs_and_gradients() {
+    as_burns([3, 4, 1], |x: Tensor<3>| x.expand([3, 4, 6]));
+    // The gradient of a sum is one number for all values.
+    let device = device().autodiff();
+    let (ours, theirs) = modules(4, &device);
+    let [x, same_x] = [(); 2].map(|()| numbers([2, 4, 3, 3], 33, &device).require_grad());
+    let gradients = ours.forward(x.clone()).mean().backward();
+    let expected = theirs.forward(same_x.clone()).mean().backward();
+    assert_near("dx", &values(&x.grad(&gradients).unwrap()), &values(&same_x.grad(&expected).unwrap()), 1e-6);
+}
+
+#[test]
+fn what_convolutions_give() {
+    let device = device().autodiff();
+    device.seed(3);
+    let convolution = Conv2dConfig::new([3, 8], [3, 3]).init(&device);
+    as_burns([2, 3, 9, 9], |x: Tensor<4>| convolution.forward(x));
+}
+
+#[test]
+fn pending_work_comes_first_and_later_work_after() {
+    let device = device().autodiff();
+    let (ours, theirs) = modules(16, &device);
+    let chain = |norm: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+        let more = numbers([64, 16], 35, &device);
+        let mut x = numbers([64, 16], 34, &device);
+        for _ in 0..20 {
+            // Burn's kernels before and after, with buffers that are given back and taken again.
+            x = norm(x.mul_scalar(0.5) + more.clone()).tanh();
+        }
+        values(&x)
+    };
+    assert_near("chain", &chain(&|x| ours.forward(x)), &chain(&|x| theirs.forward(x)), 1e-5);
+}
+
+#[test]
+fn threads_share_a_module() {
+    let device = device();
+    let norm = BatchNormConfig::new(8).init(&device).with_activation(Activation::Relu);
+    let x = numbers([4, 8, 5], 35, &device);
+    let expected = values(&norm.forward(x.clone()));
+    std::thread::scope(|scope| {
+        let run = || values(&norm.forward(x.clone()));
+        for thread in [(); 4].map(|()| scope.spawn(run)) {
+            assert_eq!(thread.join().unwrap(), expected);
+        }
+    });
+}
+
+#[test]
+fn records_of_burns_module_are_ours() {
+    let device = device().autodiff();
+    let theirs = nn::BatchNormConfig::new(5).init(&device);
+    for _ in 0..3 {
+        theirs.forward(numbers([6, 5, 4], 36, &device).mul_scalar(3.0).add_scalar(1.0));
+    }
+    let x = numbers([2, 5, 7], 37, &device.clone().inner());
+    let expected = values(&theirs.valid().forward(x.clone()));
+    let bytes = theirs.into_record().into_bytes().unwrap();
+    let read = || burn::store::ModuleRecord::from_bytes(bytes.clone()).unwrap();
+    let ours = BatchNormConfig::new(5).init(&device).load_record(read());
+    assert_near("y", &values(&ours.valid().forward(x.clone())), &expected, 1e-5);
+    // And back.
+    let bytes = ours.into_record().into_bytes().unwrap();
+    let theirs =
+        nn::BatchNormConfig::new(5).init(&device).load_record(burn::store::ModuleRecord::from_bytes(bytes).unwrap());
+    assert_near("y", &values(&theirs.valid().forward(x)), &expected, 1e-5);
+}
+
+#[test]
+fn configurations_of_burns_module_are_ours() {
+    use burn::config::Config;
+    let theirs = nn::BatchNormConfig::new(5).with_epsilon(1e-3).with_momentum(0.2);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("norm.json");
+    theirs.save(&file).unwrap();
+    let ours = BatchNormConfig::load(&file).unwrap();
+    assert_eq!((ours.num_features, ours.epsilon, ours.momentum), (5, 1e-3, 0.2));
+}
+
+#[test]
+fn a_clone_keeps_its_running_statistics() {
+    let device = device().autodiff();
+    let norm = BatchNormConfig::new(3).init(&device);
+    let kept = norm.running_mean.value_sync();
+    norm.forward(numbers([4, 3, 2], 38, &device).add_scalar(5.0));
+    assert_eq!(values(&kept), [0.0; 3]);
+    assert!(values(&norm.running_mean.value_sync()).iter().all(|mean| *mean > 0.1));
+}
