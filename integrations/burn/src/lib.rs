@@ -1,4 +1,4 @@
-//! Batch normalization for [burn](burn) by the kernels of [`wgpu_batchnorm`].
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 mod autodiff;

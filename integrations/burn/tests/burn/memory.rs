@@ -4,7 +4,7 @@
 use burn::module::Module;
 use burn::nn;
 use burn::nn::conv::Conv2dConfig;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use burn_wgpu_batchnorm::{Activation, BatchNorm, BatchNormConfig};
 
 use crate::common::{assert_near, device, numbers, values};
@@ -78,6 +78,52 @@ fn pending_work_comes_first_and_later_work_after() {
         values(&x)
     };
     assert_near("chain", &chain(&|x| ours.forward(x)), &chain(&|x| theirs.forward(x)), 1e-5);
+}
+
+#[test]
+fn inputs_that_are_computed_again_for_the_backward_pass() {
+    let device = device().autodiff().gradient_checkpointing();
+    let (ours, theirs) = modules(4, &device);
+    let [x, same_x] = [(); 2].map(|()| numbers([3, 4, 5], 39, &device).require_grad());
+    let weights = numbers([3, 4, 5], 40, &device);
+    let chain = |y: Tensor<3>| (y.exp() * weights.clone()).sum().backward();
+    let got = chain(ours.forward(x.clone().mul_scalar(0.5).exp()));
+    let expected = chain(theirs.forward(same_x.clone().mul_scalar(0.5).exp()));
+    assert_near("dx", &values(&x.grad(&got).unwrap()), &values(&same_x.grad(&expected).unwrap()), 1e-5);
+}
+
+#[test]
+fn the_input_as_its_own_residual() {
+    let device = device().autodiff();
+    let (ours, theirs) = modules(4, &device);
+    let ours = ours.with_activation(Activation::Relu);
+    let [x, same_x] = [(); 2].map(|()| numbers([3, 4, 5], 51, &device).require_grad());
+    let weights = numbers([3, 4, 5], 52, &device);
+    let y = ours.apply(x.clone()).residual(x.clone()).run().unwrap();
+    let expected = burn::tensor::activation::relu(theirs.forward(same_x.clone()) + same_x.clone());
+    assert_near("y", &values(&y), &values(&expected), 1e-5);
+    let [got, expected] = [y, expected].map(|y| (y * weights.clone()).sum().backward());
+    assert_near("dx", &values(&x.grad(&got).unwrap()), &values(&same_x.grad(&expected).unwrap()), 1e-5);
+}
+
+#[test]
+fn half_precision_with_parameters_in_single() {
+    let device = device().autodiff();
+    if !device.supports_dtype(DType::F16) {
+        return println!("this device has no f16: skipped");
+    }
+    let (ours, theirs) = modules(6, &device);
+    let x = numbers([4, 6, 7], 53, &device);
+    let half = x.cast(DType::F16).detach().require_grad();
+    let same_x = half.clone().detach().cast(DType::F32).require_grad();
+    let (y, expected) = (ours.forward(half.clone()), theirs.forward(same_x.clone()));
+    assert_eq!(y.dtype(), DType::F16);
+    // An ulp of f16 at 4.
+    assert_near("y", &values(&y), &values(&expected), 2e-3);
+    let weights = numbers([4, 6, 7], 54, &device);
+    let got = (y * weights.clone().cast(DType::F16)).sum().backward();
+    let expected = (expected * weights).sum().backward();
+    assert_near("dx", &values(&half.grad(&got).unwrap()), &values(&same_x.grad(&expected).unwrap()), 5e-3);
 }
 
 #[test]
