@@ -1,6 +1,6 @@
 //! What can be wrong with a call.
 
-use burn::tensor::{DType, Device, Shape};
+use burn::tensor::{DType, Device};
 use wgpu_batchnorm::PlanError;
 
 /// Why a batch norm cannot be computed by these kernels.
@@ -34,11 +34,11 @@ pub enum Error {
         /// Which tensor.
         argument: &'static str,
         /// Its shape.
-        has: Shape,
+        has: Vec<usize>,
         /// The shape it must have.
-        needs: Shape,
+        needs: Vec<usize>,
         /// The input's shape.
-        input: Shape,
+        input: Vec<usize>,
     },
     /// The normalisation itself makes no sense, or the device's limits are too low for it.
     #[error(transparent)]

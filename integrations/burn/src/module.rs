@@ -293,7 +293,10 @@ impl<const D: usize> Apply<'_, D> {
 }
 
 fn same_shape(argument: &'static str, has: Shape, needs: Shape, input: &Shape) -> Result<(), Error> {
-    if has == needs { Ok(()) } else { Err(Error::Shape { argument, has, needs, input: input.clone() }) }
+    if has == needs {
+        return Ok(());
+    }
+    Err(Error::Shape { argument, has: has.to_vec(), needs: needs.to_vec(), input: input.to_vec() })
 }
 
 impl ModuleDisplay for BatchNorm {

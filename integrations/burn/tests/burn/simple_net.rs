@@ -101,7 +101,7 @@ impl Case<'_> {
         for (step, labels) in labels.chunks(batch).enumerate().take(steps) {
             let labels: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
             let labels = Tensor::<1, Int>::from_data(&labels[..], device);
-            let x = batches.clone().slice([step..step + 1]).squeeze_dim::<2>(0);
+            let x = batches.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
             let loss = cross_entropy.forward(net.forward(x), labels);
             losses.push(values(&loss)[0]);
             let gradients = loss.backward();
