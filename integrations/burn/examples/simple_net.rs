@@ -1,4 +1,5 @@
 //! The network that began it all: Linear, BatchNorm, ReLU, Linear, trained by Adam, with and without its batch norm.
+//! Draws `simple_net.svg`, the losses of both, and `simple_net_distributions.svg`, their hidden values.
 //!
 //! ```sh
 //! cargo run -p burn-wgpu-batchnorm --example simple_net            # on the handwritten digits that come with it
@@ -16,9 +17,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use common::data::Images;
 use common::layer::NormRelu;
-use common::learn::{Batch, Classifier, Plan, Trained, Watch, train};
+use common::learn::{Batch, Classifier, Plan, Watch, compare};
 use common::shuffle::shuffled;
-use common::{digits, mnist, plot};
+use common::{digits, mnist};
 
 const BATCH: usize = 64;
 
@@ -77,12 +78,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         let order = shuffled(images.train.labels.len(), plan.seed, epoch);
         order.chunks(BATCH).map(|indices| batch(&images.train, indices, device)).collect()
     };
-    let [with, without] = [("with batch norm", true), ("without batch norm", false)].map(|(name, normalized)| {
-        train(name, plan, &device, |device| SimpleNet::new(&images.train, normalized, device), batches, &held_back)
-    });
-    let curve = |trained: &Trained<SimpleNet>| trained.losses.clone();
-    let curves = [("with batch norm", curve(&with)), ("without batch norm", curve(&without))];
-    plot::curves(Path::new("simple_net.svg"), "SimpleNet on handwritten digits", "loss", &curves)?;
-    println!("drew simple_net.svg");
-    Ok(())
+    let network = |normalized, device: &Device| SimpleNet::new(&images.train, normalized, device);
+    compare("simple_net", "SimpleNet on handwritten digits", plan, &device, network, batches, &held_back)
 }

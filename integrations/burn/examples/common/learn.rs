@@ -1,5 +1,7 @@
 //! Training a classifier: epochs of batches by Adam and cross-entropy, and what it has learnt after each.
 
+use std::error::Error;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::module::Module;
@@ -8,7 +10,7 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::plot::{Layer, Network, Quantiles, quantiles};
+use super::plot::{self, Layer, Network, Quantiles, quantiles};
 
 /// A batch: what the network takes, and the labels.
 pub struct Batch<I> {
@@ -58,6 +60,32 @@ pub struct Trained<M> {
     pub accuracies: Vec<f64>,
     /// How the layers' values were distributed, before training and after each epoch.
     pub layers: Network,
+}
+
+/// Trains a network with batch norm and one without, by the same plan and from the same random numbers, says what
+/// both have learnt, and draws it: their losses into `{pictures}.svg`, their layers' values into
+/// `{pictures}_distributions.svg`. `network` is told whether to have batch norm; the rest is as for [`train`].
+pub fn compare<M: Classifier>(
+    pictures: &str,
+    title: &str,
+    plan: Plan,
+    device: &Device,
+    network: impl Fn(bool, &Device) -> M,
+    batches: impl Fn(u64, &Device) -> Vec<Batch<M::Input>>,
+    held_back: &[Batch<M::Input>],
+) -> Result<(), Box<dyn Error>> {
+    let trained = [("with batch norm", true), ("without batch norm", false)]
+        .map(|(name, normalized)| train(name, plan, device, |device| network(normalized, device), &batches, held_back));
+    for Trained { layers, accuracies, .. } in &trained {
+        let right = accuracies.last().map_or(f64::NAN, |accuracy| 100.0 * accuracy);
+        println!("{}: {right:.1} % of what is held back", layers.name);
+    }
+    let [losses, distributions] = ["", "_distributions"].map(|part| PathBuf::from(format!("{pictures}{part}.svg")));
+    let curves = trained.each_ref().map(|trained| (trained.layers.name.as_str(), trained.losses.clone()));
+    plot::curves(&losses, title, "loss", &curves)?;
+    plot::distributions(&distributions, title, &trained.map(|trained| trained.layers))?;
+    println!("drew {} and {}", losses.display(), distributions.display());
+    Ok(())
 }
 
 /// Trains a network, and shows how far it is. `batches` makes the batches of an epoch; the first held-back batch is
