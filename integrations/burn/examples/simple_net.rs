@@ -13,7 +13,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use common::data::Images;
 use common::layer::NormRelu;
@@ -45,22 +45,11 @@ impl SimpleNet {
 }
 
 impl Classifier for SimpleNet {
-    type Input = Tensor<2>;
+    type Input = Tensor<4>;
 
-    fn logits(&self, images: Tensor<2>, watch: &mut Watch) -> Tensor<2> {
-        let x = self.hidden.forward(images);
+    fn logits(&self, images: Tensor<4>, watch: &mut Watch) -> Tensor<2> {
+        let x = self.hidden.forward(images.flatten(1, 3));
         self.output.forward(self.norm.forward("hidden", x, watch))
-    }
-}
-
-/// The images of these indices.
-fn batch(images: &Images, indices: &[usize], device: &Device) -> Batch<Tensor<2>> {
-    let pixels: Vec<f32> = indices.iter().flat_map(|&index| images.image(index)).copied().collect();
-    let labels: Vec<i32> = indices.iter().map(|&index| i32::from(images.labels[index])).collect();
-    let shape = [indices.len(), images.width * images.height];
-    Batch {
-        input: Tensor::from_data(TensorData::new(pixels, shape), device),
-        labels: Tensor::<1, Int>::from_data(&labels[..], device),
     }
 }
 
@@ -73,10 +62,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Device::default();
     let plan = Plan { epochs: if folder.is_some() { 5 } else { 20 }, learning_rate: 1e-3, seed: 1 };
     let every: Vec<usize> = (0..images.held_back.labels.len()).collect();
-    let held_back: Vec<_> = every.chunks(500).map(|indices| batch(&images.held_back, indices, &device)).collect();
+    let held_back: Vec<_> =
+        every.chunks(500).map(|indices| Batch::images(&images.held_back, indices, &device)).collect();
     let batches = |epoch, device: &Device| {
         let order = shuffled(images.train.labels.len(), plan.seed, epoch);
-        order.chunks(BATCH).map(|indices| batch(&images.train, indices, device)).collect()
+        order.chunks(BATCH).map(|indices| Batch::images(&images.train, indices, device)).collect()
     };
     let network = |normalized, device: &Device| SimpleNet::new(&images.train, normalized, device);
     compare("simple_net", "SimpleNet on handwritten digits", plan, &device, network, batches, &held_back)

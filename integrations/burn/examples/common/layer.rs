@@ -19,29 +19,23 @@ impl NormRelu {
     }
 
     /// relu(BN(x)).
-    pub fn forward<const D: usize>(&self, name: &'static str, x: Tensor<D>, watch: &mut Watch) -> Tensor<D> {
+    pub fn forward<const D: usize>(&self, name: &str, x: Tensor<D>, watch: &mut Watch) -> Tensor<D> {
         self.with(name, x, None, None, watch)
     }
 
     /// relu(BN(x) + residual).
-    pub fn add<const D: usize>(
-        &self,
-        name: &'static str,
-        x: Tensor<D>,
-        residual: Tensor<D>,
-        watch: &mut Watch,
-    ) -> Tensor<D> {
+    pub fn add<const D: usize>(&self, name: &str, x: Tensor<D>, residual: Tensor<D>, watch: &mut Watch) -> Tensor<D> {
         self.with(name, x, Some(residual), None, watch)
     }
 
     /// relu(BN(x)) of sequences of these lengths, `[N, C, L]`, by the statistics of what is no padding.
-    pub fn padded(&self, name: &'static str, x: Tensor<3>, lengths: &Tensor<1, Int>, watch: &mut Watch) -> Tensor<3> {
+    pub fn padded(&self, name: &str, x: Tensor<3>, lengths: &Tensor<1, Int>, watch: &mut Watch) -> Tensor<3> {
         self.with(name, x, None, Some(lengths), watch)
     }
 
     fn with<const D: usize>(
         &self,
-        name: &'static str,
+        name: &str,
         x: Tensor<D>,
         residual: Option<Tensor<D>>,
         lengths: Option<&Tensor<1, Int>>,

@@ -7,15 +7,29 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::data::Images;
 use super::plot::{self, Layer, Network, Quantiles, quantiles};
 
 /// A batch: what the network takes, and the labels.
 pub struct Batch<I> {
     pub input: I,
     pub labels: Tensor<1, Int>,
+}
+
+impl Batch<Tensor<4>> {
+    /// The images of these indices, `[batch, 1, height, width]`.
+    pub fn images(images: &Images, indices: &[usize], device: &Device) -> Self {
+        let pixels: Vec<f32> = indices.iter().flat_map(|&index| images.image(index)).copied().collect();
+        let labels: Vec<i32> = indices.iter().map(|&index| i32::from(images.labels[index])).collect();
+        let shape = [indices.len(), 1, images.height, images.width];
+        Self {
+            input: Tensor::from_data(TensorData::new(pixels, shape), device),
+            labels: Tensor::from_data(&labels[..], device),
+        }
+    }
 }
 
 /// A network that says for each example how much it is of each class.
@@ -30,15 +44,15 @@ pub trait Classifier: Module {
 #[derive(Default)]
 pub struct Watch {
     open: bool,
-    layers: Vec<(&'static str, Quantiles)>,
+    layers: Vec<(String, Quantiles)>,
 }
 
 impl Watch {
     /// Notes how a layer's values are distributed.
-    pub fn see<const D: usize>(&mut self, layer: &'static str, values: impl FnOnce() -> Tensor<D>) {
+    pub fn see<const D: usize>(&mut self, layer: &str, values: impl FnOnce() -> Tensor<D>) {
         if self.open {
             let values = values().into_data().convert::<f32>();
-            self.layers.push((layer, quantiles(values.as_slice::<f32>().unwrap_or_default())));
+            self.layers.push((layer.to_owned(), quantiles(values.as_slice::<f32>().unwrap_or_default())));
         }
     }
 }
@@ -156,7 +170,7 @@ fn watch<M: Classifier>(network: &M, batches: &[Batch<M::Input>], layers: &mut V
     for (place, (name, quantiles)) in watch.layers.into_iter().enumerate() {
         match layers.get_mut(place) {
             Some(layer) => layer.epochs.push(quantiles),
-            None => layers.push(Layer { name: name.to_owned(), epochs: vec![quantiles] }),
+            None => layers.push(Layer { name, epochs: vec![quantiles] }),
         }
     }
 }
