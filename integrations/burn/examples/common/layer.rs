@@ -41,12 +41,16 @@ impl NormRelu {
         lengths: Option<&Tensor<1, Int>>,
         watch: &mut Watch,
     ) -> Tensor<D> {
+        let counted = |values: Tensor<D>| match lengths {
+            Some(lengths) => counted(values, lengths),
+            None => values.flatten(0, D - 1),
+        };
         let Some(norm) = &self.norm else {
             let sum = match residual {
                 Some(residual) => x + residual,
                 None => x,
             };
-            watch.see(name, || sum.clone());
+            watch.see(name, || counted(sum.clone()));
             return relu(sum);
         };
         let run = |norm: &BatchNorm| {
@@ -59,7 +63,17 @@ impl NormRelu {
             }
             call.run().unwrap_or_else(|error| panic!("{error}"))
         };
-        watch.see(name, || run(&norm.clone().with_activation(Activation::Identity)));
+        watch.see(name, || counted(run(&norm.clone().with_activation(Activation::Identity))));
         run(norm)
     }
+}
+
+/// The values of what is no padding, of sequences `[N, ..., L]` of these lengths.
+fn counted<const D: usize>(values: Tensor<D>, lengths: &Tensor<1, Int>) -> Tensor<1> {
+    let shape = values.dims();
+    let (mut by_sequence, mut by_step) = ([1; D], [1; D]);
+    (by_sequence[0], by_step[D - 1]) = (shape[0], shape[D - 1]);
+    let lengths = lengths.clone().reshape(by_sequence).expand(shape);
+    let steps = Tensor::arange(0..shape[D - 1] as i64, &values.device()).reshape(by_step).expand(shape);
+    values.mask_select(steps.lower(lengths))
 }
