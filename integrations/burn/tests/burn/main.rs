@@ -7,4 +7,5 @@ mod examples;
 mod memory;
 mod module;
 mod options;
+mod padded;
 mod simple_net;
