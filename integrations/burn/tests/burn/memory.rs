@@ -115,7 +115,7 @@ fn half_precision_with_parameters_in_single() {
     let (ours, theirs) = modules(6, &device);
     let x = numbers([4, 6, 7], 53, &device);
     let half = x.cast(DType::F16).detach().require_grad();
-    let same_x = half.clone().detach().cast(DType::F32).require_grad();
+    let same_x = half.clone().cast(DType::F32).detach().require_grad();
     let (y, expected) = (ours.forward(half.clone()), theirs.forward(same_x.clone()));
     assert_eq!(y.dtype(), DType::F16);
     // An ulp of f16 at 4.
