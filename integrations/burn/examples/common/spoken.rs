@@ -10,6 +10,9 @@ use super::mel::LogMel;
 /// Takes before this one are the test part of the source.
 const TEST_TAKES: u8 = 5;
 
+/// Who speaks.
+pub const SPEAKERS: [&str; 6] = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"];
+
 /// A spoken digit.
 #[derive(Clone, Debug)]
 pub struct Recording {
@@ -18,7 +21,7 @@ pub struct Recording {
     pub frames: usize,
     /// The digit, 0 to 9.
     pub label: u8,
-    /// 0 to 5: george, jackson, lucas, nicolas, theo, yweweler.
+    /// Which of [`SPEAKERS`].
     pub speaker: u8,
     /// 0 to 9: which time the speaker says this digit.
     pub take: u8,
