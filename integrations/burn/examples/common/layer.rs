@@ -68,6 +68,29 @@ impl NormRelu {
     }
 }
 
+/// Batch norm of sequences in which each of the first steps has running statistics of its own (T. Cooijmans and
+/// others, "Recurrent Batch Normalization", 2016), or nothing.
+#[derive(Module, Debug)]
+pub struct StepNorm {
+    norm: Option<BatchNorm>,
+}
+
+impl StepNorm {
+    pub fn new(normalized: bool, channels: usize, steps: usize, device: &Device) -> Self {
+        Self { norm: normalized.then(|| BatchNormConfig::new(channels).init_steps(steps, device)) }
+    }
+
+    /// BN(x) of sequences of these lengths, `[N, C, L]`, by the statistics of what is no padding.
+    pub fn padded(&self, name: &str, x: Tensor<3>, lengths: &Tensor<1, Int>, watch: &mut Watch) -> Tensor<3> {
+        let y = match &self.norm {
+            Some(norm) => norm.apply(x).lengths(lengths.clone()).run().unwrap_or_else(|error| panic!("{error}")),
+            None => x,
+        };
+        watch.see(name, || counted(y.clone(), lengths));
+        y
+    }
+}
+
 /// The values of what is no padding, of sequences `[N, ..., L]` of these lengths.
 fn counted<const D: usize>(values: Tensor<D>, lengths: &Tensor<1, Int>) -> Tensor<1> {
     let shape = values.dims();
