@@ -1,5 +1,6 @@
 //! What all data sets have in common: files, errors, and a part that is held back from training.
 
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,11 +8,18 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 
 /// A file of data that is not there, or is not what it should be.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("{}: {what}", path.display())]
 pub struct DataError {
     path: PathBuf,
     what: String,
+}
+
+/// What a `main` that ends with an error prints.
+impl fmt::Debug for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl DataError {
