@@ -15,10 +15,16 @@ fn gather_moments(at: Place, centre: array<V, ACROSS>) -> array<Moments, ACROSS>
 #if health
     var bad = 0u;
 #endif
-    let first = valid_at(at.unit, element);
 #unroll u ACROSS
-    var about_$u = finite_or_zero(select(V(0.0), load_x(cursor.address + beside($uu)) - centre[$u], first));
+    var about_$u = V(0.0);
 #end
+    // A lane may have no element at all, and the next one's memory is none of its business.
+    if element < at.end {
+        let first = valid_at(at.unit, element);
+#unroll u ACROSS
+        about_$u = finite_or_zero(select(V(0.0), load_x(cursor.address + beside($uu)) - centre[$u], first));
+#end
+    }
 
     var block = FIRST * params.step;
     while element < at.end {

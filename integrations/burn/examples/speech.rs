@@ -209,7 +209,7 @@ mod tests {
         let network = network.valid();
         [vec![shortest], vec![shortest, longest]].map(|recordings| {
             let logits = network.logits(batch(&recordings, &device).input, &mut Watch::default());
-            logits.slice([0..1]).into_data().try_to_vec().unwrap()
+            logits.narrow(0, 0, 1).into_data().try_to_vec().unwrap()
         })
     }
 

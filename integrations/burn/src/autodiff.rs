@@ -46,13 +46,22 @@ impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
 #[derive(Clone, Debug)]
 struct Kept<B: Backend> {
     call: Call,
-    x: NodeId,
+    x: Again<B>,
     gamma: NodeId,
     beta: NodeId,
     residual: Option<NodeId>,
     valid: Valid<B>,
     statistics: Statistics<B>,
     signs: Signs<B>,
+}
+
+/// How the backward pass comes by the input.
+#[derive(Clone, Debug)]
+enum Again<B: Backend> {
+    /// From the graph, which under gradient checkpointing may compute it once more.
+    Node(NodeId),
+    /// It is kept, since what else is kept goes by how it lies in memory.
+    Itself(FloatTensor<B>),
 }
 
 /// Computes y by the inner backend, and records how its gradients come about.
@@ -105,7 +114,11 @@ where
     match kind {
         OpsKind::UnTracked(prep) => prep.finish(y),
         OpsKind::Tracked(mut prep) => {
-            let [x, gamma, beta] = [&inputs.x, &inputs.gamma, &inputs.beta].map(|tensor| prep.checkpoint(tensor));
+            let [gamma, beta] = [&inputs.gamma, &inputs.beta].map(|tensor| prep.checkpoint(tensor));
+            let x = match signs {
+                Signs::None if call.steps == 0 => Again::Node(prep.checkpoint(&inputs.x)),
+                _ => Again::Itself(inputs.x.into_primitive()),
+            };
             // Where no signs tell what the activation did, it is computed again.
             let residual = match (&inputs.residual, &signs) {
                 (Maybe::Some(residual), Signs::None) if call.activation != Activation::Identity => {
@@ -150,20 +163,26 @@ fn step<B: BatchNormOps>(
     grads: &mut grads::Gradients,
     checkpointer: &mut Checkpointer,
 ) {
-    let mut kept_tensor = |id: NodeId| checkpointer.retrieve_node_output::<FloatTensor<B>>(id);
+    let mut of_graph = |id: NodeId| checkpointer.retrieve_node_output::<FloatTensor<B>>(id);
     let Kept { mut call, valid, statistics, signs, .. } = kept;
-    call.wanted = Gradients { dx: x.is_some(), dgamma: gamma.is_some(), dbeta: beta.is_some() };
-    // The residual's alone comes along with that of x.
-    call.wanted.dx |= !call.wanted.dgamma && !call.wanted.dbeta;
     let through = call.gives_dresidual();
     if !through && let Some(residual) = residual {
         grads.register::<B>(residual, dy.clone());
     }
+    if x.is_none() && gamma.is_none() && beta.is_none() && !through {
+        return;
+    }
+    call.wanted = Gradients { dx: x.is_some(), dgamma: gamma.is_some(), dbeta: beta.is_some() };
+    // The residual's alone comes along with that of x.
+    call.wanted.dx |= !call.wanted.dgamma && !call.wanted.dbeta;
     let inputs = BackwardInputs {
-        x: kept_tensor(kept.x),
-        gamma: kept_tensor(kept.gamma),
-        beta: kept_tensor(kept.beta),
-        residual: kept.residual.map_or(Maybe::None, |residual| Maybe::Some(kept_tensor(residual))),
+        x: match kept.x {
+            Again::Node(x) => of_graph(x),
+            Again::Itself(x) => x,
+        },
+        gamma: of_graph(kept.gamma),
+        beta: of_graph(kept.beta),
+        residual: kept.residual.map_or(Maybe::None, |residual| Maybe::Some(of_graph(residual))),
         dy,
         statistics,
         valid,

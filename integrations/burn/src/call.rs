@@ -63,7 +63,8 @@ impl Call {
         let over = if self.steps == 0 { Over::Batch } else { Over::Steps { kept: self.steps } };
         let momentum = Momentum::New(self.momentum as f32);
         Descriptor::new(order.iter().map(|&axis| shape[axis]).collect::<Vec<_>>(), layout)
-            .epsilon(self.epsilon as f32)
+            // Positive as an f64, it stays so.
+            .epsilon((self.epsilon as f32).max(f32::MIN_POSITIVE))
             // As burn's: variance 0.
             .one_value(OneValue::HasNoVariance)
             .running(Running { momentum, ..Running::default() })
@@ -74,13 +75,25 @@ impl Call {
             .types(self.types)
     }
 
-    /// The same, checked, and with the sizes of what a training forward leaves.
-    pub fn checked(mut self, shape: &[usize], capabilities: &Capabilities) -> Result<Self, PlanError> {
+    /// The same, once it is known that this device can compute it forward and, where that may be asked for, backward;
+    /// and with the sizes of what a training forward leaves.
+    pub fn checked(
+        mut self,
+        shape: &[usize],
+        capabilities: &Capabilities,
+        trains: bool,
+        backward: bool,
+    ) -> Result<Self, PlanError> {
         let descriptor = self.descriptor(shape, Layout::ChannelsFirst);
         let tuning = Tuning::of(capabilities.kind);
-        let recipe = Recipe::new(&descriptor, Operation::Forward, capabilities, &tuning, &Choice::default())?;
-        self.saved = recipe.saved_bytes as usize / 4;
-        self.signs = recipe.signs_bytes as usize / 4;
+        let plan = |operation| Recipe::new(&descriptor, operation, capabilities, &tuning, &Choice::default());
+        let forward = plan(if trains { Operation::Forward } else { Operation::Inference })?;
+        if backward {
+            let all = Gradients::ALL;
+            plan(if trains { Operation::Backward(all) } else { Operation::FrozenBackward(all) })?;
+        }
+        self.saved = forward.saved_bytes as usize / 4;
+        self.signs = forward.signs_bytes as usize / 4;
         Ok(self)
     }
 

@@ -1,15 +1,16 @@
 //! The operations on burn's cubecl backend: a recipe for the tensors as they lie in memory, launched in the stream of
 //! burn's own kernels.
 
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::cubecl::client::Client;
 use burn_cubecl::cubecl::server::Handle;
+use burn_cubecl::cubecl::zspace::metadata::Metadata;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 use wgpu_batchnorm::recipe::{Choice, Operation, Recipe};
+use wgpu_batchnorm::shader::MOST_DIMS;
 use wgpu_batchnorm::tuning::Tuning;
 use wgpu_batchnorm::{Descriptor, Layout, Tensor, View};
 
@@ -22,7 +23,8 @@ impl BatchNormOps for CubeBackend {
     fn batch_norm_training(inputs: Inputs<Self>, call: Call) -> Outputs<Self> {
         let Inputs { x, gamma, beta, running_mean, running_variance, residual, valid } = inputs;
         // The kernels move running statistics where they are, and tensors of burn never change.
-        let [running_mean, running_variance] = [running_mean, running_variance].map(copied);
+        let [running_mean, running_variance] =
+            [running_mean, running_variance].map(|running| into_contiguous(running.copy()));
         let mut work = Work::new(&x, &call);
         work.tensor(Tensor::X, x);
         work.residual(residual);
@@ -94,11 +96,6 @@ impl BatchNormOps for CubeBackend {
     }
 }
 
-/// A tensor of its own with the same values.
-fn copied(tensor: CubeTensor) -> CubeTensor {
-    into_contiguous(CubeBackend::float_mul_scalar(tensor, 1.0_f32.into()))
-}
-
 /// An operation being put together: the normalisation as x lies in memory, and what its kernels' arguments are.
 struct Work {
     client: Client,
@@ -116,7 +113,7 @@ impl Work {
     fn new(x: &CubeTensor, call: &Call) -> Self {
         let (shape, strides) = (x.shape().to_vec(), x.meta.strides());
         let first = lies(&shape, strides, Layout::ChannelsFirst);
-        let last = !first && lies(&shape, strides, Layout::ChannelsLast);
+        let last = !first && shape.len() <= MOST_DIMS && lies(&shape, strides, Layout::ChannelsLast);
         let layout = if last { Layout::ChannelsLast } else { Layout::ChannelsFirst };
         Self {
             client: x.client.clone(),
@@ -134,7 +131,11 @@ impl Work {
     }
 
     /// Binds a tensor of x's shape where it lies, dense or not.
-    fn tensor(&mut self, which: Tensor, tensor: CubeTensor) {
+    fn tensor(&mut self, which: Tensor, mut tensor: CubeTensor) {
+        // Views have so many dimensions at the most.
+        if self.shape.len() > MOST_DIMS {
+            tensor = into_contiguous(tensor);
+        }
         let strides = tensor.meta.strides();
         if !lies(&self.shape, strides, self.layout) {
             let strides = order(self.layout, strides.len()).into_iter().map(|axis| strides[axis] as isize).collect();
@@ -172,7 +173,7 @@ impl Work {
             next *= self.shape[axis];
         }
         let mut tensor = self.empty(argument, next, self.dtype);
-        tensor.meta = Box::new(burn_cubecl::cubecl::zspace::metadata::Metadata::new(self.shape.clone(), strides));
+        tensor.meta = Box::new(Metadata::new(self.shape.clone(), strides));
         tensor
     }
 

@@ -18,15 +18,25 @@ pub enum Error {
         /// What runs on it.
         backend: String,
     },
-    /// A tensor's type is not one of those that the kernels know.
-    #[error("{argument} is of {has:?}; the kernels know {knows}")]
+    /// A tensor is on another device than the input.
+    #[error("{argument} is on {has:?}, the input on {needs:?}; move one of them with `to_device`")]
+    Device {
+        /// Which tensor.
+        argument: &'static str,
+        /// Its device.
+        has: Device,
+        /// The input's.
+        needs: Device,
+    },
+    /// A tensor's type is not one that it can have here.
+    #[error("{argument} is of {has:?}; here it has to be {knows}")]
     Type {
         /// Which tensor.
         argument: &'static str,
         /// Its type.
         has: DType,
         /// Which types it may have.
-        knows: &'static str,
+        knows: String,
     },
     /// A tensor has another shape than it must have beside the input.
     #[error("{argument} has shape {has:?}; beside an input of {input:?} it must have {needs:?}")]

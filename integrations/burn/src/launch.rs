@@ -6,8 +6,9 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
 use burn_cubecl::cubecl::ir::metadata::Info;
 use burn_cubecl::cubecl::ir::settings::Dim3;
 use burn_cubecl::cubecl::ir::{AddressType, ElemType, Scope, UIntKind};
-use burn_cubecl::cubecl::prelude::{CubeCount, ExecutionMode, KernelId, KernelSettings};
-use burn_cubecl::cubecl::prelude::{KernelDefinition, KernelMetadata};
+use burn_cubecl::cubecl::prelude::{
+    CubeCount, ExecutionMode, KernelDefinition, KernelId, KernelMetadata, KernelSettings,
+};
 use burn_cubecl::cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 use burn_cubecl::cubecl::{CubeKernel, PrecompiledSource};
 use wgpu_batchnorm::recipe::Recipe;
@@ -16,11 +17,12 @@ use wgpu_batchnorm::shader::{Access, Permutation, Slot};
 /// Launches a recipe's dispatches, each slot bound to the argument of its name.
 pub fn launch(client: &Client, recipe: &Recipe, arguments: &[(&'static str, Handle)]) {
     for dispatch in &recipe.dispatches {
-        // Burn's tensors share buffers, and WebGPU lets a dispatch not both bind a buffer to read and to write it.
+        // Burn's tensors share buffers, and no dispatch may bind a buffer both to read and to write.
         let permutation = dispatch.permutation.for_one_buffer();
-        let words =
-            dispatch.params().chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
-        let mut bound = KernelArguments::new().with_info(MetadataBindingInfo::custom(words.collect()));
+        let (words, rest) = dispatch.params().as_chunks();
+        assert!(rest.is_empty(), "parameters are whole 64-bit words");
+        let words = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+        let mut bound = KernelArguments::new().with_info(MetadataBindingInfo::custom(words));
         // Which of them it writes, the forms for separate buffers tell.
         for Slot { name, access, .. } in storage(&dispatch.permutation) {
             let (argument, bytes) = dispatch.argument(&name);
@@ -29,9 +31,12 @@ pub fn launch(client: &Client, recipe: &Recipe, arguments: &[(&'static str, Hand
             };
             let handle = match bytes {
                 None => handle.clone(),
-                // Both count from where the handle's own part begins and ends.
                 Some(bytes) => {
-                    handle.clone().offset_start(bytes.start).offset_end(handle.size_in_used().saturating_sub(bytes.end))
+                    // Kernels see whole words, of 16-bit values too, and cubecl binds them.
+                    let has = handle.size_in_used();
+                    assert!(bytes.end <= has.next_multiple_of(4), "{argument} has {has} bytes, not {}", bytes.end);
+                    // Both count from where the handle's own part begins and ends.
+                    handle.clone().offset_start(bytes.start).offset_end(has.saturating_sub(bytes.end))
                 }
             };
             let io = if access == Access::Read { BufferIOAttr::ReadOnly } else { BufferIOAttr::ReadWrite };

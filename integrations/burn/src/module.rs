@@ -1,10 +1,12 @@
 //! The module, in the place of burn's.
 
-use burn::backend::Dispatch;
+use burn::backend::{Dispatch, DispatchTensor};
+use std::sync::Once;
+
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Initializer, Module, ModuleDisplay, Param, RunningState};
-use burn::tensor::{Bool, DType, Device, Int, Shape, Tensor, activation, assert_shape};
-use wgpu_batchnorm::{Activation, Float, Gradients, Mask, Types};
+use burn::tensor::{Bool, DType, Device, Int, IntDType, Shape, Tensor, activation, assert_shape};
+use wgpu_batchnorm::{Activation, Float, Gradients, Mask, PlanError, Types};
 
 use crate::call::{Call, Padded};
 use crate::capabilities;
@@ -101,19 +103,21 @@ impl BatchNorm {
 
     /// Normalises `[batch, channels, ...]`, as burn's `forward` does.
     ///
-    /// On a device that runs no WGSL it is burn's own kernels that do it, and an error is logged; [`apply`]
-    /// (Self::apply) returns it instead.
+    /// On a device that runs no WGSL it is burn's own kernels that do it, and an error is logged once;
+    /// [`apply`](Self::apply) returns it instead.
     ///
     /// # Panics
-    /// As burn's: if the input has rank < 2 or its second axis is not `num_features`; and where [`apply`]
-    /// (Self::apply) has an error for another reason than the device.
+    /// As burn's: if the input has rank < 2 or its second axis is not `num_features`; and where
+    /// [`apply`](Self::apply) has an error for another reason than the device, or statistics of steps, which burn
+    /// has not.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let [channels] = self.gamma.shape().dims();
         assert_shape!(input, [_, channels, ..]);
         match self.apply(input.clone()).run() {
             Ok(output) => output,
             Err(error @ Error::NotWgpu { .. }) if self.steps == 0 => {
-                log::error!("{error}; burn's own batch norm runs instead");
+                static SAID: Once = Once::new();
+                SAID.call_once(|| log::error!("{error}; burn's own batch norm runs instead"));
                 self.by_burn(input)
             }
             Err(error) => panic!("{error}"),
@@ -176,8 +180,8 @@ impl BatchNorm {
 enum Positions {
     All,
     Lengths(Tensor<1, Int>),
-    /// A mask with its shape and type.
-    Mask(burn::backend::DispatchTensor, Shape, DType),
+    /// A mask with its shape, type and device.
+    Mask(DispatchTensor, Shape, DType, Device),
 }
 
 /// A call of a [`BatchNorm`]: its input, and what comes with it.
@@ -203,8 +207,8 @@ impl<const D: usize> Apply<'_, D> {
 
     /// Says which positions count, by a mask of the input's shape without its channels (M = D − 1).
     pub fn mask<const M: usize>(self, mask: Tensor<M, Bool>) -> Self {
-        let (shape, dtype) = (mask.shape(), mask.dtype());
-        Self { positions: Positions::Mask(mask.into_dispatch(), shape, dtype), ..self }
+        let (shape, dtype, device) = (mask.shape(), mask.dtype(), mask.device());
+        Self { positions: Positions::Mask(mask.into_dispatch(), shape, dtype, device), ..self }
     }
 
     /// Normalises; while training it moves the running statistics.
@@ -213,44 +217,48 @@ impl<const D: usize> Apply<'_, D> {
     /// [`Error`], of what cannot be computed. Nothing has happened then.
     pub fn run(self) -> Result<Tensor<D>, Error> {
         let Self { norm, input, residual, positions } = self;
-        let device = input.device();
+        let (device, shape) = (input.device(), input.shape());
         let capabilities = capabilities::of_device(&device)?;
-        let shape = input.shape();
+        if D < 2 {
+            return Err(PlanError::Rank { shape: shape.to_vec() }.into());
+        }
         let [running_mean, running_variance] =
             [&norm.running_mean, &norm.running_var].map(|running| running.value_sync().to_device(&device));
-        let channels = || [shape[1]].into();
-        same_shape("gamma", norm.gamma.shape(), channels(), &shape)?;
-        same_shape("beta", norm.beta.shape(), channels(), &shape)?;
+        let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+
+        let beside = Beside { device: &device, shape: &shape };
         let running = [norm.steps.max(1) * shape[1]];
-        same_shape("the running mean", running_mean.shape(), running.into(), &shape)?;
-        same_shape("the running variance", running_variance.shape(), running.into(), &shape)?;
+        beside.fits("gamma", &gamma, [shape[1]], gamma.dtype())?;
+        beside.fits("beta", &beta, [shape[1]], gamma.dtype())?;
+        beside.fits("the running mean", &running_mean, running, DType::F32)?;
+        beside.fits("the running variance", &running_variance, running, DType::F32)?;
         if let Some(residual) = &residual {
-            same_shape("the residual", residual.shape(), shape.clone(), &shape)?;
+            beside.fits("the residual", residual, shape.clone(), input.dtype())?;
         }
-        let padded = match &positions {
-            Positions::All => Padded::No,
+        let (padded, valid) = match positions {
+            Positions::All => (Padded::No, Valid::All),
             Positions::Lengths(lengths) => {
-                same_shape("lengths", lengths.shape(), [shape[0]].into(), &shape)?;
-                match lengths.dtype() {
-                    DType::I32 | DType::U32 => Padded::Lengths,
-                    has => return Err(Error::Type { argument: "lengths", has, knows: "I32 and U32" }),
-                }
+                beside.is_here("lengths", lengths.device())?;
+                beside.has_shape("lengths", lengths.shape(), [shape[0]].into())?;
+                // Kernels read 32 bits, with a sign or without.
+                let lengths = lengths.cast(IntDType::I32);
+                (Padded::Lengths, Valid::Lengths(lengths.into_dispatch()))
             }
-            Positions::Mask(_, has, dtype) => {
+            Positions::Mask(mask, has, dtype, device) => {
                 let mut needs = shape.to_vec();
                 needs.remove(1);
-                same_shape("the mask", has.clone(), needs.into(), &shape)?;
-                match dtype.size() {
-                    1 => Padded::Mask(Mask::Bytes),
-                    _ => Padded::Mask(Mask::Words),
-                }
+                beside.is_here("the mask", device)?;
+                beside.has_shape("the mask", has, needs.into())?;
+                let bits = if dtype.size() == 1 { Mask::Bytes } else { Mask::Words };
+                (Padded::Mask(bits), Valid::Mask(mask))
             }
         };
+
         let float = |argument, has| match has {
             DType::F32 | DType::Flex32 => Ok(Float::F32),
             DType::F16 => Ok(Float::F16),
             DType::BF16 => Ok(Float::Bf16),
-            has => Err(Error::Type { argument, has, knows: "F32, F16 and BF16" }),
+            has => Err(Error::Type { argument, has, knows: "F32, F16 or BF16".to_owned() }),
         };
         let call = Call {
             epsilon: norm.epsilon,
@@ -261,28 +269,25 @@ impl<const D: usize> Apply<'_, D> {
             padded,
             types: Types {
                 x: float("the input", input.dtype())?,
-                parameters: float("gamma", norm.gamma.val().dtype())?,
-                running: float("the running mean", running_mean.dtype())?,
+                parameters: float("gamma", gamma.dtype())?,
+                running: Float::F32,
             },
             saved: 0,
             signs: 0,
             wanted: Gradients::ALL,
         };
-        let call = call.checked(&shape, &capabilities)?;
+        let trains = norm.trains(&device);
+        let call = call.checked(&shape, &capabilities, trains, device.is_autodiff())?;
         let inputs = Inputs {
             x: input.into_dispatch(),
-            gamma: norm.gamma.val().into_dispatch(),
-            beta: norm.beta.val().into_dispatch(),
+            gamma: gamma.into_dispatch(),
+            beta: beta.into_dispatch(),
             running_mean: running_mean.into_dispatch(),
             running_variance: running_variance.into_dispatch(),
             residual: residual.map_or(Maybe::None, |residual| Maybe::Some(residual.into_dispatch())),
-            valid: match positions {
-                Positions::All => Valid::All,
-                Positions::Lengths(lengths) => Valid::Lengths(lengths.into_dispatch()),
-                Positions::Mask(mask, ..) => Valid::Mask(mask),
-            },
+            valid,
         };
-        if !norm.trains(&device) {
+        if !trains {
             return Ok(Tensor::from_dispatch(Dispatch::batch_norm_inference(inputs, call)));
         }
         let Outputs { y, running_mean, running_variance, .. } = Dispatch::batch_norm_training(inputs, call);
@@ -292,11 +297,41 @@ impl<const D: usize> Apply<'_, D> {
     }
 }
 
-fn same_shape(argument: &'static str, has: Shape, needs: Shape, input: &Shape) -> Result<(), Error> {
-    if has == needs {
-        return Ok(());
+/// An input, which other tensors have to fit.
+struct Beside<'a> {
+    device: &'a Device,
+    shape: &'a Shape,
+}
+
+impl Beside<'_> {
+    /// Whether a tensor is on the input's device, and of this shape and type.
+    fn fits<const D: usize>(
+        &self,
+        argument: &'static str,
+        tensor: &Tensor<D>,
+        shape: impl Into<Shape>,
+        dtype: DType,
+    ) -> Result<(), Error> {
+        if tensor.dtype() != dtype {
+            return Err(Error::Type { argument, has: tensor.dtype(), knows: format!("{dtype:?}") });
+        }
+        self.is_here(argument, tensor.device())?;
+        self.has_shape(argument, tensor.shape(), shape.into())
     }
-    Err(Error::Shape { argument, has: has.to_vec(), needs: needs.to_vec(), input: input.to_vec() })
+
+    fn is_here(&self, argument: &'static str, has: Device) -> Result<(), Error> {
+        if has.as_dispatch().clone().inner() == self.device.as_dispatch().clone().inner() {
+            return Ok(());
+        }
+        Err(Error::Device { argument, has, needs: self.device.clone() })
+    }
+
+    fn has_shape(&self, argument: &'static str, has: Shape, needs: Shape) -> Result<(), Error> {
+        if has == needs {
+            return Ok(());
+        }
+        Err(Error::Shape { argument, has: has.to_vec(), needs: needs.to_vec(), input: self.shape.to_vec() })
+    }
 }
 
 impl ModuleDisplay for BatchNorm {
@@ -308,6 +343,11 @@ impl ModuleDisplay for BatchNorm {
         let [num_features] = self.beta.shape().dims();
         let content =
             content.add("num_features", &num_features).add("momentum", &self.momentum).add("epsilon", &self.epsilon);
+        let content = match self.activation {
+            Activation::Identity => content,
+            activation => content.add_debug_attribute("activation", &activation),
+        };
+        let content = if self.steps == 0 { content } else { content.add("steps", &self.steps) };
         match self.training.is_enabled() {
             true => content.optional(),
             false => content.add("training", &self.training).optional(),

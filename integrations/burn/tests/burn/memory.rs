@@ -33,6 +33,16 @@ fn channels_last_under_burns_shape() {
 }
 
 #[test]
+fn many_channels_last() {
+    as_burns([4, 40, 40, 24], |x: Tensor<4>| x.permute([0, 3, 1, 2]));
+}
+
+#[test]
+fn more_dimensions_than_a_view_has() {
+    as_burns([2, 3, 2, 3, 2, 3, 2], |x: Tensor<7>| x.permute([6, 1, 5, 2, 4, 3, 0]));
+}
+
+#[test]
 fn other_permutations() {
     as_burns([4, 3, 6, 5], |x: Tensor<4>| x.permute([3, 1, 0, 2]));
     as_burns([7, 12], |x: Tensor<2>| x.transpose());
@@ -90,6 +100,25 @@ fn inputs_that_are_computed_again_for_the_backward_pass() {
     let got = chain(ours.forward(x.clone().mul_scalar(0.5).exp()));
     let expected = chain(theirs.forward(same_x.clone().mul_scalar(0.5).exp()));
     assert_near("dx", &values(&x.grad(&got).unwrap()), &values(&same_x.grad(&expected).unwrap()), 1e-5);
+}
+
+/// What a forward pass keeps goes by how the input lay; one that is computed again may lie otherwise.
+#[test]
+fn sums_of_convolutions_with_and_without_checkpointing() {
+    for device in [device().autodiff(), device().autodiff().gradient_checkpointing()] {
+        device.seed(4);
+        let convolution = Conv2dConfig::new([3, 4], [3, 3]).init(&device);
+        let (ours, theirs) = modules(4, &device);
+        let ours = ours.with_activation(Activation::Relu);
+        let [x, same_x] = [(); 2].map(|()| numbers([2, 3, 8, 9], 55, &device).require_grad());
+        let skip = numbers([2, 4, 6, 7], 56, &device);
+        let weights = numbers([2, 4, 6, 7], 57, &device);
+        let sum = |x: &Tensor<4>| convolution.forward(x.clone()) + skip.clone();
+        let y = ours.apply(sum(&x)).residual(skip.clone()).run().unwrap();
+        let expected = burn::tensor::activation::relu(theirs.forward(sum(&same_x)) + skip.clone());
+        let [got, expected] = [y, expected].map(|y| (y * weights.clone()).sum().backward());
+        assert_near("dx", &values(&x.grad(&got).unwrap()), &values(&same_x.grad(&expected).unwrap()), 1e-4);
+    }
 }
 
 #[test]
@@ -172,7 +201,7 @@ fn configurations_of_burns_module_are_ours() {
 }
 
 #[test]
-fn a_clone_keeps_its_running_statistics() {
+fn what_was_read_of_running_statistics_stays() {
     let device = device().autodiff();
     let norm = BatchNormConfig::new(3).init(&device);
     let kept = norm.running_mean.value_sync();

@@ -70,6 +70,12 @@ fn images() {
     trains_as_burns([3, 5, 8, 9]);
 }
 
+/// Channels that several workgroups share.
+#[test]
+fn large_images() {
+    trains_as_burns([2, 4, 80, 80]);
+}
+
 #[test]
 fn volumes() {
     trains_as_burns([2, 3, 4, 5, 6]);

@@ -1,7 +1,7 @@
 //! What burn's own module has not: activations and residuals in the kernels, padding, and statistics of steps,
 //! against the same composed of burn's operations.
 
-use burn::tensor::{Bool, Device, Int, Tensor, activation::relu};
+use burn::tensor::{Bool, Device, Int, IntDType, Tensor, activation::relu};
 use burn_wgpu_batchnorm::{Activation, BatchNorm, BatchNormConfig};
 
 use crate::common::{assert_near, device, numbers, values};
@@ -139,7 +139,8 @@ fn lengths_and_masks_say_what_counts() {
     let (shape, lengths) = ([4, 5, 9], [9, 1, 4, 7]);
     let counts = ones(&lengths, shape, &device);
     let mask: Tensor<2, Bool> = counts.clone().slice([0..4, 0..1, 0..9]).reshape([4, 9]).greater_elem(0.5);
-    let lengths = || Tensor::<1, Int>::from_data(lengths, &device);
+    // Of any integer type.
+    let lengths = || Tensor::<1, Int>::from_data(lengths, &device).cast(IntDType::I64);
     for masked in [false, true] {
         let (norm, plain) = (module(5, &device), module(5, &device));
         let (x, same_x) = (leaf(shape, 20, &device), leaf(shape, 20, &device));
@@ -168,7 +169,14 @@ fn steps_have_statistics_of_their_own() {
         .iter()
         .enumerate()
         .map(|(t, norm)| norm.forward(x.clone().slice([0..n, 0..c, t..t + 1]).reshape([n, c])).unsqueeze_dim::<3>(2));
-    assert_near("y", &values(&y), &values(&Tensor::cat(expected.collect(), 2)), 1e-5);
+    let expected = Tensor::cat(expected.collect(), 2);
+    assert_near("y", &values(&y), &values(&expected), 1e-5);
+    let weights = numbers([n, c, steps], 22, &device);
+    let gradients = (y * weights.clone()).sum().backward();
+    let of_expected = (expected * weights).sum().backward();
+    assert_near("dx", &values(&x.grad(&gradients).unwrap()), &values(&x.grad(&of_expected).unwrap()), 1e-5);
+    let expected: Vec<f32> = each.iter().flat_map(|norm| values(&norm.running_mean.value_sync())).collect();
+    assert_near("running means, step by step", &values(&norm.running_mean.value_sync()), &expected, 1e-6);
     let expected: Vec<f32> = each.iter().flat_map(|norm| values(&norm.running_var.value_sync())).collect();
     assert_near("running variances, step by step", &values(&norm.running_var.value_sync()), &expected, 1e-5);
 }
