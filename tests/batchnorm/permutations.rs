@@ -179,7 +179,8 @@ pub fn fullest() -> Vec<Permutation> {
 }
 
 /// The ways that lanes move values by the built-in tunings: elements at a time, and units.
-const WAYS: [[u32; 2]; 5] = [[1, 1], [4, 1], [2, 2], [1, 3], [1, 4]];
+/// `recipes::stay_within_what_is_validated` proves it.
+pub const WAYS: [[u32; 2]; 6] = [[1, 1], [8, 1], [4, 1], [2, 2], [1, 3], [1, 4]];
 
 /// A permutation in all of them, and in 64-bit words where it can be.
 pub fn ways(permutation: Permutation) -> impl Iterator<Item = Permutation> {

@@ -9,7 +9,7 @@ use wgpu_batchnorm::{Descriptor, Layout, Momentum, PlanError, Running, reference
 
 use crate::check::OPERATIONS;
 use crate::every::{self, OPTIONS, is_single};
-use crate::permutations::tiles;
+use crate::permutations::{WAYS, tiles};
 use crate::strategies::{
     HUGE, KINDS, capabilities, choices, descriptors, kinds, operations, optioned, shapes, tunings,
 };
@@ -210,6 +210,8 @@ proptest! {
             prop_assert!(tiles().any(|tile| tile == recipe.tile), "{}", recipe.tile);
             for Dispatch { permutation, .. } in &recipe.dispatches {
                 prop_assert!(is_single(permutation), "{name}: {permutation:?}");
+                let way = [permutation.chunk, permutation.across];
+                prop_assert!(WAYS.contains(&way), "{name}: {permutation:?}");
             }
         }
     }

@@ -24,9 +24,9 @@ pub enum Error {
         /// Which tensor.
         argument: &'static str,
         /// Its device.
-        has: Device,
+        has: Box<Device>,
         /// The input's.
-        needs: Device,
+        needs: Box<Device>,
     },
     /// A tensor's type is not one that it can have here.
     #[error("{argument} is of {has:?}; here it has to be {knows}")]

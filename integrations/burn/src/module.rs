@@ -184,6 +184,30 @@ enum Positions {
     Mask(DispatchTensor, Shape, DType, Device),
 }
 
+impl Positions {
+    /// The tensor that says so, if it fits, and what it is.
+    fn beside(self, input: &Beside<'_>) -> Result<(Padded, Valid<Dispatch>), Error> {
+        match self {
+            Self::All => Ok((Padded::No, Valid::All)),
+            Self::Lengths(lengths) => {
+                input.is_here("lengths", lengths.device())?;
+                input.has_shape("lengths", lengths.shape(), [input.shape[0]].into())?;
+                // Kernels read 32 bits, with a sign or without.
+                let lengths = lengths.cast(IntDType::I32);
+                Ok((Padded::Lengths, Valid::Lengths(lengths.into_dispatch())))
+            }
+            Self::Mask(mask, has, dtype, device) => {
+                let mut needs = input.shape.to_vec();
+                needs.remove(1);
+                input.is_here("the mask", device)?;
+                input.has_shape("the mask", has, needs.into())?;
+                let bits = if dtype.size() == 1 { Mask::Bytes } else { Mask::Words };
+                Ok((Padded::Mask(bits), Valid::Mask(mask)))
+            }
+        }
+    }
+}
+
 /// A call of a [`BatchNorm`]: its input, and what comes with it.
 #[must_use = "nothing is computed until `run`"]
 pub struct Apply<'a, const D: usize> {
@@ -235,31 +259,7 @@ impl<const D: usize> Apply<'_, D> {
         if let Some(residual) = &residual {
             beside.fits("the residual", residual, shape.clone(), input.dtype())?;
         }
-        let (padded, valid) = match positions {
-            Positions::All => (Padded::No, Valid::All),
-            Positions::Lengths(lengths) => {
-                beside.is_here("lengths", lengths.device())?;
-                beside.has_shape("lengths", lengths.shape(), [shape[0]].into())?;
-                // Kernels read 32 bits, with a sign or without.
-                let lengths = lengths.cast(IntDType::I32);
-                (Padded::Lengths, Valid::Lengths(lengths.into_dispatch()))
-            }
-            Positions::Mask(mask, has, dtype, device) => {
-                let mut needs = shape.to_vec();
-                needs.remove(1);
-                beside.is_here("the mask", device)?;
-                beside.has_shape("the mask", has, needs.into())?;
-                let bits = if dtype.size() == 1 { Mask::Bytes } else { Mask::Words };
-                (Padded::Mask(bits), Valid::Mask(mask))
-            }
-        };
-
-        let float = |argument, has| match has {
-            DType::F32 | DType::Flex32 => Ok(Float::F32),
-            DType::F16 => Ok(Float::F16),
-            DType::BF16 => Ok(Float::Bf16),
-            has => Err(Error::Type { argument, has, knows: "F32, F16 or BF16".to_owned() }),
-        };
+        let (padded, valid) = positions.beside(&beside)?;
         let call = Call {
             epsilon: norm.epsilon,
             momentum: norm.momentum,
@@ -268,8 +268,8 @@ impl<const D: usize> Apply<'_, D> {
             residual: residual.is_some(),
             padded,
             types: Types {
-                x: float("the input", input.dtype())?,
-                parameters: float("gamma", gamma.dtype())?,
+                x: known("the input", input.dtype())?,
+                parameters: known("gamma", gamma.dtype())?,
                 running: Float::F32,
             },
             saved: 0,
@@ -294,6 +294,16 @@ impl<const D: usize> Apply<'_, D> {
         norm.running_mean.update(Tensor::from_dispatch(running_mean).detach());
         norm.running_var.update(Tensor::from_dispatch(running_variance).detach());
         Ok(Tensor::from_dispatch(y))
+    }
+}
+
+/// A type of burn's as the kernels know it.
+fn known(argument: &'static str, dtype: DType) -> Result<Float, Error> {
+    match dtype {
+        DType::F32 | DType::Flex32 => Ok(Float::F32),
+        DType::F16 => Ok(Float::F16),
+        DType::BF16 => Ok(Float::Bf16),
+        has => Err(Error::Type { argument, has, knows: "F32, F16 or BF16".to_owned() }),
     }
 }
 
@@ -323,7 +333,7 @@ impl Beside<'_> {
         if has.as_dispatch().clone().inner() == self.device.as_dispatch().clone().inner() {
             return Ok(());
         }
-        Err(Error::Device { argument, has, needs: self.device.clone() })
+        Err(Error::Device { argument, has: Box::new(has), needs: Box::new(self.device.clone()) })
     }
 
     fn has_shape(&self, argument: &'static str, has: Shape, needs: Shape) -> Result<(), Error> {
