@@ -434,7 +434,8 @@ impl Planner<'_> {
     fn columns(&self, geometry: Geometry) -> u32 {
         let [first, last] = self.tuning.columns;
         let columns = if geometry.channels_last { last } else { first };
-        floor_power_of_two(columns).min(geometry.units.next_power_of_two())
+        let there = geometry.units.checked_next_power_of_two().unwrap_or(1 << 31);
+        floor_power_of_two(columns).min(there)
     }
 
     /// The invocations whose workgroup memory fits, whichever kernel asks for it.

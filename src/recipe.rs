@@ -362,6 +362,8 @@ impl Recipe {
         match dispatch.permutation.kernel {
             Kernel::Inference => streaming,
             Kernel::Count | Kernel::Finalize | Kernel::FinalizeBackward => 0,
+            // Each step is another invocation's.
+            Kernel::Running if dispatch.permutation.flags.has(Flag::Stepped) => 0,
             Kernel::Running => grouped,
             Kernel::Collapse => u64::from(group_modulus) + 1,
             Kernel::Merge | Kernel::MergeBackward => u64::from(all_parts) + 1,

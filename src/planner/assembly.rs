@@ -1,6 +1,6 @@
 //! The dispatches of an operation, put together.
 
-use super::{Form, Geometry, MOST_CHUNKS, Planner, Stretch};
+use super::{Form, Geometry, MOST_CHUNKS, MOST_MERGES, Planner, Stretch};
 use crate::descriptor::{Descriptor, Gradients, Momentum};
 use crate::error::PlanError;
 use crate::recipe::{Dispatch, Operation, Params, Piece, Regime};
@@ -187,9 +187,12 @@ impl Assembly<'_, '_> {
         if moves { Ok(()) } else { self.move_running() }
     }
 
-    /// Whether a dispatch of its own merges the parts.
+    /// Whether a dispatch of its own merges the parts: where it is cheaper, and where an invocation of the last
+    /// dispatch, which would merge those of all its units, would loop for long.
     fn settles(&self) -> bool {
-        self.stretches[0].params.all_parts >= self.planner.tuning.settle
+        let (parts, Form { tile, across, .. }) = (self.stretches[0].params.all_parts, self.form);
+        let merged = u64::from(parts.div_ceil(tile.lanes)) * u64::from(across);
+        parts >= self.planner.tuning.settle || merged > u64::from(MOST_MERGES)
     }
 
     /// Every window's records; the first of all dispatches counts.

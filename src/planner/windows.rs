@@ -93,7 +93,8 @@ impl Planner<'_> {
             }
             match dims.last_mut() {
                 Some(last) if (0..6).all(|t| strides[t].checked_mul(size as i64) == Some(last.strides[t])) => {
-                    *last = Dim { size: last.size * size, strides };
+                    // Beside an axis of 0 the others may be anything.
+                    *last = Dim { size: last.size.saturating_mul(size), strides };
                 }
                 _ => dims.push(Dim { size, strides }),
             }
