@@ -1,10 +1,11 @@
 //! What is computed, as far as it is known before any tensor is.
 
-use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Recipe};
-use wgpu_batchnorm::tuning::Tuning;
+use wgpu_batchnorm::recipe::{Capabilities, Operation};
 use wgpu_batchnorm::{
     Activation, Descriptor, Gradients, Layout, Mask, Momentum, OneValue, Over, Padding, PlanError, Running, Types,
 };
+
+use crate::capabilities;
 
 /// Which positions count, without the tensor that says so.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,8 +86,7 @@ impl Call {
         backward: bool,
     ) -> Result<Self, PlanError> {
         let descriptor = self.descriptor(shape, Layout::ChannelsFirst);
-        let tuning = Tuning::of(capabilities.kind);
-        let plan = |operation| Recipe::new(&descriptor, operation, capabilities, &tuning, &Choice::default());
+        let plan = |operation| capabilities::plan(&descriptor, operation, capabilities);
         let forward = plan(if trains { Operation::Forward } else { Operation::Inference })?;
         if backward {
             let all = Gradients::ALL;

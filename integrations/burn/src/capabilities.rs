@@ -1,11 +1,12 @@
-//! What a recipe must know of burn's device.
+//! What a recipe must know of burn's device, and the recipe for it.
 
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use burn_cubecl::cubecl::client::Client;
 use burn_cubecl::cubecl::ir::{ElemType, UIntKind};
-use wgpu_batchnorm::recipe::Capabilities;
-use wgpu_batchnorm::tuning::AdapterKind;
+use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Recipe};
+use wgpu_batchnorm::tuning::{AdapterKind, Tuning};
+use wgpu_batchnorm::{Descriptor, PlanError};
 
 use crate::error::Error;
 
@@ -38,4 +39,10 @@ pub fn of_client(client: &Client) -> Capabilities {
         int64: properties.supports_type(ElemType::UInt(UIntKind::U64)),
         alignment: properties.memory.alignment.max(16),
     }
+}
+
+/// How an operation is computed there, chosen by rule.
+pub fn plan(descriptor: &Descriptor, operation: Operation, capabilities: &Capabilities) -> Result<Recipe, PlanError> {
+    let tuning = Tuning::of(capabilities.kind);
+    Recipe::new(descriptor, operation, capabilities, &tuning, &Choice::default())
 }

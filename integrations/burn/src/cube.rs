@@ -9,9 +9,8 @@ use burn_cubecl::cubecl::zspace::metadata::Metadata;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
-use wgpu_batchnorm::recipe::{Choice, Operation, Recipe};
+use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::shader::MOST_DIMS;
-use wgpu_batchnorm::tuning::Tuning;
 use wgpu_batchnorm::{Descriptor, Layout, Tensor, View};
 
 use crate::call::{Call, order};
@@ -166,13 +165,8 @@ impl Work {
 
     /// A new tensor that lies as x does.
     fn like_x(&mut self, argument: &'static str) -> CubeTensor {
-        let mut strides = vec![0; self.shape.len()];
-        let mut next = 1;
-        for axis in order(self.layout, self.shape.len()).into_iter().rev() {
-            strides[axis] = next;
-            next *= self.shape[axis];
-        }
-        let mut tensor = self.empty(argument, next, self.dtype);
+        let strides = dense(&self.shape, self.layout);
+        let mut tensor = self.empty(argument, self.shape.iter().product(), self.dtype);
         tensor.meta = Box::new(Metadata::new(self.shape.clone(), strides));
         tensor
     }
@@ -187,10 +181,8 @@ impl Work {
     }
 
     fn launch(mut self, operation: Operation) {
-        let capabilities = capabilities::of_client(&self.client);
-        let tuning = Tuning::of(capabilities.kind);
         // Checked before the call for dense tensors.
-        let recipe = Recipe::new(&self.descriptor, operation, &capabilities, &tuning, &Choice::default())
+        let recipe = capabilities::plan(&self.descriptor, operation, &capabilities::of_client(&self.client))
             .unwrap_or_else(|error| panic!("{error}"));
         if recipe.scratch_bytes > 0 {
             self.empty("scratch", recipe.scratch_bytes as usize / 4, DType::U32);
@@ -199,12 +191,19 @@ impl Work {
     }
 }
 
-/// Whether a tensor of shape `[N, C, ...]` is dense in a layout's order.
+/// The strides of a tensor of shape `[N, C, ...]` that is dense in a layout's order.
+fn dense(shape: &[usize], layout: Layout) -> Vec<usize> {
+    let mut strides = vec![0; shape.len()];
+    let mut next = 1;
+    for axis in order(layout, shape.len()).into_iter().rev() {
+        strides[axis] = next;
+        next *= shape[axis];
+    }
+    strides
+}
+
+/// Whether a tensor with these strides is that, but for axes that have no second index.
 fn lies(shape: &[usize], strides: &[usize], layout: Layout) -> bool {
-    let mut dense = 1;
-    order(layout, shape.len()).into_iter().rev().all(|axis| {
-        let lies = shape[axis] == 1 || strides[axis] == dense;
-        dense *= shape[axis];
-        lies
-    })
+    let dense = dense(shape, layout);
+    (0..shape.len()).all(|axis| shape[axis] == 1 || strides[axis] == dense[axis])
 }
