@@ -54,9 +54,9 @@ fn main(
 #if settled|given
     if !at.inside { return; }
 #endif
-    var lens: array<Lens, ACROSS>;
-    var mutual: array<Mutual, ACROSS>;
-#unroll u ACROSS
+    var lens: array<Lens, SEEN>;
+    var mutual: array<Mutual, SEEN>;
+#unroll u SEEN
     let known_$u = known_of(local, at, unit_of(at, $uu));
     lens[$u] = known_$u.lens;
     mutual[$u] = known_$u.mutual;

@@ -36,18 +36,34 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroup, local);
-    var lens: array<Lens, ACROSS>;
-#unroll u ACROSS
+    var lens: array<Lens, SEEN>;
+#unroll u SEEN
     lens[$u] = lens_of(used(unit_of(at, $uu)), unit_of(at, $uu));
 #end
     let mine = gather_sums(at, lens);
-    var mutual: array<Mutual, ACROSS>;
-#unroll u ACROSS
+    var mutual: array<Mutual, SEEN>;
+#unroll u UNITS
     let sums_$u = sum_lanes(local, mine[$u]);
     mutual[$u] = settle(unit_of(at, $uu), used(unit_of(at, $uu)), sums_$u, at.inside && at.lane == 0u);
 #end
+#if ragged
+    mutual[1] = mutual_of_next(local, mutual[0]);
+#endif
     if at.inside { apply_sums(at, lens, mutual); }
 }
 
 /// Nothing: dx waits for the sums.
-fn leave_on_the_way(inside: bool, address: u32, dy: V, scale: V) {}
+fn leave_on_the_way(inside: bool, address: u32, dy: Run, scale: Run) {}
+
+#if ragged
+/// Those of the next unit, from the lanes that have worked them out: workgroups own as many units as whole runs take.
+fn mutual_of_next(local: u32, own: Mutual) -> Mutual {
+    storageBarrier(); // in place, all of dy has been read
+    workgroupBarrier();
+    lane_a[local] = own.level;
+    lane_b[local] = own.slope;
+    workgroupBarrier();
+    let next = min(local + 1u, LANES * COLUMNS - 1u);
+    return Mutual(lane_a[next], lane_b[next]);
+}
+#endif

@@ -34,13 +34,13 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroup, local);
-    var lens: array<Lens, ACROSS>;
-#unroll u ACROSS
+    var lens: array<Lens, SEEN>;
+#unroll u SEEN
     lens[$u] = lens_of(used(unit_of(at, $uu)), unit_of(at, $uu));
 #end
 
     let mine = gather_sums(at, lens);
-#unroll u ACROSS
+#unroll u UNITS
     let sums_$u = sum_lanes(local, mine[$u]);
     if at.inside && at.lane == 0u {
         let unit = unit_of(at, $uu);
@@ -55,7 +55,7 @@ fn main(
 }
 
 /// What needs no sums.
-fn leave_on_the_way(inside: bool, address: u32, dy: V, scale: V) {
+fn leave_on_the_way(inside: bool, address: u32, dy: Run, scale: Run) {
 #if dx|dresidual
     if !inside { return; }
 #endif
@@ -63,6 +63,10 @@ fn leave_on_the_way(inside: bool, address: u32, dy: V, scale: V) {
     store_dresidual(address, dy);
 #endif
 #if dx
-    store_dx(address, scale * dy);
+    var dx = dy;
+#unroll s SIDE
+    dx[$s] *= scale[$s];
+#end
+    store_dx(address, dx);
 #endif
 }

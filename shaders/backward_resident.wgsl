@@ -48,8 +48,8 @@ fn main(
     var z_$k = V(0.0);
     var dy_$k = V(0.0);
     if has_$k {
-        z_$k = centred(to_$k, centre);
-        dy_$k = pull(load_dy(to_$k), z_$k * scale + shift, to_$k);
+        z_$k = centred(load_x(to_$k)[0], centre);
+        dy_$k = pull(load_dy(to_$k), Run(z_$k * scale + shift), to_$k)[0];
     }
     cursor = next(cursor);
 #end
@@ -66,10 +66,10 @@ fn main(
 #unroll k ITEMS
     if has_$k {
 #if dresidual
-        store_dresidual(to_$k, dy_$k);
+        store_dresidual(to_$k, Run(dy_$k));
 #endif
 #if dx
-        store_dx(to_$k, scale * less(at.unit, at.first + $ku * params.step, dy_$k, z_$k, mutual));
+        store_dx(to_$k, Run(scale * less(at.unit, at.first + $ku * params.step, dy_$k, z_$k, mutual)));
 #endif
     }
 #end

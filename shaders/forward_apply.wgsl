@@ -34,8 +34,8 @@ fn main(
 #if settled
     if !at.inside { return; }
 #endif
-    var maps: array<Map, ACROSS>;
-#unroll u ACROSS
+    var maps: array<Map, SEEN>;
+#unroll u SEEN
     maps[$u] = map_of(local, at, unit_of(at, $uu));
 #end
     if at.inside { normalize(at, maps); }

@@ -29,15 +29,18 @@ fn main(
     if workgroup >= workgroups() { return; }
     count_batch(workgroup, local);
     let at = place(workgroup, local);
-    var centre: array<V, ACROSS>;
-#unroll u ACROSS
+    var centre: array<V, UNITS>;
+#unroll u UNITS
     centre[$u] = spread(pivot(unit_of(at, $uu)));
 #end
     let mine = gather_moments(at, centre);
-    var maps: array<Map, ACROSS>;
-#unroll u ACROSS
+    var maps: array<Map, SEEN>;
+#unroll u UNITS
     maps[$u] = map_of(local, at, unit_of(at, $uu), lead(centre[$u]), mine[$u]);
 #end
+#if ragged
+    maps[1] = map_of_next(local, maps[0]);
+#endif
     if at.inside { normalize(at, maps); }
 }
 
@@ -50,3 +53,15 @@ fn map_of(local: u32, at: Place, unit: u32, centre: Channel, mine: Moments) -> M
     let affine = affine_of(unit, statistics);
     return Map(spread(centre), spread(about_pivot.mean), spread(affine.scale), spread(affine.shift));
 }
+
+#if ragged
+/// The map of the next unit, from the lanes that have worked it out: workgroups own as many units as whole runs take.
+fn map_of_next(local: u32, own: Map) -> Map {
+    storageBarrier(); // in place, all of x has been read
+    workgroupBarrier();
+    lane_mean[local] = V(own.centre.x, own.mean.x, own.scale.x, own.shift.x);
+    workgroupBarrier();
+    let next = lane_mean[min(local + 1u, LANES * COLUMNS - 1u)];
+    return Map(V(next.x), V(next.y), V(next.z), V(next.w));
+}
+#endif

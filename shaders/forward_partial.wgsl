@@ -28,8 +28,8 @@ fn main(
     if workgroup >= workgroups() { return; }
     count_batch(workgroup, local);
     let at = place(workgroup, local);
-    var centre: array<V, ACROSS>;
-#unroll u ACROSS
+    var centre: array<V, UNITS>;
+#unroll u UNITS
 #if pivoted
     centre[$u] = spread(lead(scratch[plane_at(PIVOT, unit_of(at, $uu))]));
 #else
@@ -41,7 +41,7 @@ fn main(
 #end
 
     let mine = gather_moments(at, centre);
-#unroll u ACROSS
+#unroll u UNITS
     let moments_$u = merge_lanes(local, mine[$u]);
     if at.inside && at.lane == 0u {
         let to = record_at(params.first_part + at.part, unit_of(at, $uu));

@@ -35,7 +35,7 @@ fn main(
     let has_$k = at.first + $ku * params.step < at.end;
     let to_$k = cursor.address;
     var z_$k = V(0.0);
-    if has_$k { z_$k = load_x(to_$k) - spread(centre); }
+    if has_$k { z_$k = load_x(to_$k)[0] - spread(centre); }
     cursor = next(cursor);
 #end
 #if masked
@@ -106,6 +106,6 @@ fn main(
     let scale = spread(affine.scale);
     let shift = spread(affine.shift);
 #unroll k ITEMS
-    if has_$k { store_y(to_$k, finish((z_$k - m) * scale + shift, to_$k)); }
+    if has_$k { store_y(to_$k, finish(Run((z_$k - m) * scale + shift), to_$k)); }
 #end
 }

@@ -28,8 +28,8 @@ fn main(
     let at = place(workgroup, local);
     if !at.inside { return; }
 
-    var maps: array<Map, ACROSS>;
-#unroll u ACROSS
+    var maps: array<Map, SEEN>;
+#unroll u SEEN
     maps[$u] = map_of(unit_of(at, $uu));
 #end
     normalize(at, maps);

@@ -33,8 +33,11 @@ struct Geometry {
     rows: u64,
     inner: u64,
     row_stride: u64,
+    /// In values, where ragged.
     unit_stride: u64,
     groups: Option<Groups>,
+    /// Rows begin and end within a run of so many V; `inner` are those of all runs that a row touches.
+    ragged: Option<u32>,
 }
 
 /// Units that are channels within groups or steps.
@@ -59,9 +62,12 @@ struct Form {
     order: Order,
     /// Elements that a lane keeps.
     items: u32,
-    /// Elements of a unit that a lane loads at a time.
+    /// Elements of a unit in a run, and units beside each other: one of them is 1.
+    elements: u32,
+    beside: u32,
+    /// Runs of a unit that a lane loads at a time.
     chunk: u32,
-    /// Units of an invocation.
+    /// Runs that an invocation walks along together.
     across: u32,
 }
 
@@ -74,7 +80,17 @@ struct Stretch {
 impl Form {
     /// Workgroups side by side.
     fn tiles(&self, units: &std::ops::Range<u32>) -> u32 {
-        (units.len() as u32).div_ceil(self.tile.columns.saturating_mul(self.across))
+        (units.len() as u32).div_ceil(self.tile.columns.saturating_mul(self.units()))
+    }
+
+    /// Units of an invocation.
+    fn units(&self) -> u32 {
+        self.across.saturating_mul(self.beside)
+    }
+
+    /// As kernels have it that do not stream: one unit an invocation.
+    fn of_units(self) -> Self {
+        Self { elements: 1, beside: 1, chunk: 1, across: 1, ..self }
     }
 }
 
@@ -98,6 +114,8 @@ impl Planner<'_> {
         let geometry = self.geometry(dims.as_deref())?;
         let windows = self.windows(geometry)?;
         let resident = if windows.len() == 1 { self.resident_form(geometry) } else { None };
+        let ragged = if windows.len() == 1 && resident.is_none() { self.ragged(geometry) } else { None };
+        let (geometry, windows) = ragged.map_or((geometry, windows), |ragged| (ragged, vec![Window::whole(ragged)]));
         let streaming = self.streaming_form(geometry, &windows);
         let regime = self.regime(geometry, &windows, resident, streaming)?;
         let form = match (regime, resident) {
@@ -137,6 +155,7 @@ impl Planner<'_> {
             row_stride: 0,
             unit_stride: 1,
             groups: None,
+            ragged: None,
         };
         let form = self.streaming_form(geometry, &[]);
         let params = Params {
@@ -361,6 +380,7 @@ impl Planner<'_> {
                     position_step: steps as u32,
                     position_group: 1,
                 }),
+                ragged: None,
             });
         }
         let (units, inner) = if channels_last { (channels / width, 1) } else { (channels, inner / width) };
@@ -373,6 +393,7 @@ impl Planner<'_> {
             row_stride: units * inner,
             unit_stride: inner,
             groups: None,
+            ragged: None,
         };
         let Over::Groups { samples: of_group } = over else { return Ok(geometry) };
         let groups = samples.div_ceil(of_group as u64);
@@ -396,18 +417,79 @@ impl Planner<'_> {
         })
     }
 
+    /// The same where rows are no whole V, but all units of one together are whole runs. (Rows that are whole V, but
+    /// not whole pairs, moved no faster in pairs: 14×14 took 1 to 1.15 times as long.)
+    fn ragged(&self, geometry: Geometry) -> Option<Geometry> {
+        let Geometry { channels_last, wide, units, rows, inner: row, groups, .. } = geometry;
+        let fits = |side: u32| {
+            let run = 4 * u64::from(side);
+            row >= run && row.saturating_mul(units.into()).is_multiple_of(run)
+        };
+        let plain = !wide && !channels_last && groups.is_none() && !self.is_strided() && !self.tensors().is_empty();
+        let plain = plain && self.descriptor.padding == Padding::None && self.choice.wide != Some(false);
+        let few = row.saturating_mul(u64::from(units)).saturating_mul(rows) <= i32::MAX as u64;
+        let side = [2, 1].into_iter().find(|side| fits(*side))?;
+        (plain && few && self.tuning.twin && self.has_long_words()).then(|| {
+            let run = 4 * u64::from(side);
+            // Units begin at multiples of what a row and a run have in common.
+            let touched = (run - common(row, run) + row).div_ceil(run);
+            Geometry {
+                wide: true,
+                inner: touched * u64::from(side),
+                row_stride: row * u64::from(units) / 4,
+                unit_stride: row,
+                ragged: Some(side),
+                ..geometry
+            }
+        })
+    }
+
+    /// Units that take whole runs together.
+    fn whole_runs(geometry: Geometry) -> u32 {
+        geometry.ragged.map_or(1, |side| 4 * side / common(geometry.unit_stride, 4 * u64::from(side)) as u32)
+    }
+
     /// The workgroup that streams, over units of these windows.
     fn streaming_form(&self, geometry: Geometry, windows: &[Window]) -> Form {
         let most = floor_power_of_two(self.invocations().min(self.memory_invocations(geometry)));
         let total = floor_power_of_two(self.tuning.lanes).min(most);
+        let [elements, beside] = self.run(geometry, windows);
         let lanes = if geometry.channels_last { 1 } else { self.lanes(geometry.length()).min(total) };
-        let columns = self.columns(geometry).min((total / lanes).max(1)).min(most);
+        let lanes = lanes.min((total / Self::whole_runs(geometry)).max(1));
+        let columns = self.columns(geometry, beside).min((total / lanes).max(1)).min(most);
         let lanes = (total / columns).clamp(1, most / columns);
         let tile = self.choice.tile.unwrap_or(Tile { columns, lanes });
-        let across = self.across(geometry, windows, tile);
+        let across = self.across(geometry, windows, tile, beside);
         // As many loads in flight, of elements of one unit or of units.
-        let chunk = (self.tuning.loads / across).clamp(1, MOST_LOADS);
-        Form { tile, order: self.order(), items: 0, chunk, across }
+        let chunk = (self.tuning.loads / (elements * beside * across)).clamp(1, MOST_LOADS);
+        Form { tile, order: self.order(), items: 0, elements, beside, chunk, across }
+    }
+
+    /// Elements of a unit, and units beside each other, that one load moves: two V side by side where rows, and the
+    /// windows that they are cut in, hold whole pairs.
+    fn run(&self, geometry: Geometry, windows: &[Window]) -> [u32; 2] {
+        let pairs = |window: &Window| match geometry.channels_last {
+            true => window.units.start.is_multiple_of(2) && window.units.end.is_multiple_of(2),
+            false => window.inner.start.is_multiple_of(2) && window.inner.end.is_multiple_of(2),
+        };
+        if let Some(side) = geometry.ragged {
+            return [side, 1];
+        }
+        let twin = self.tuning.twin && self.is_long(geometry) && geometry.groups.is_none() && !self.is_strided();
+        match twin && windows.iter().all(pairs) {
+            true if geometry.channels_last => [1, 2],
+            true => [2, 1],
+            false => [1, 1],
+        }
+    }
+
+    /// Whether values move in 64-bit words.
+    fn is_long(&self, geometry: Geometry) -> bool {
+        geometry.wide && self.has_long_words()
+    }
+
+    fn has_long_words(&self) -> bool {
+        self.tuning.long && self.capabilities.int64
     }
 
     /// The lanes that so many elements of a unit are worth.
@@ -419,22 +501,22 @@ impl Planner<'_> {
         self.choice.order.unwrap_or(self.tuning.order)
     }
 
-    /// Units that an invocation walks along together: as many as divide those of every window evenly.
-    fn across(&self, geometry: Geometry, windows: &[Window], tile: Tile) -> u32 {
+    /// Runs that an invocation walks along together: as many as divide the units of every window evenly.
+    fn across(&self, geometry: Geometry, windows: &[Window], tile: Tile, beside: u32) -> u32 {
         let divides = |across: &u32| {
-            let units = tile.columns.saturating_mul(*across);
+            let units = tile.columns.saturating_mul(*across * beside);
             windows.iter().all(|window| (window.units.len() as u32).is_multiple_of(units))
         };
         let far = self.values() * self.descriptor.types.x.bytes() > u64::from(self.tuning.near);
         let most = if geometry.channels_last && geometry.groups.is_none() && far { self.tuning.across } else { 1 };
-        (2..=most.min(MOST_LOADS)).rev().find(divides).unwrap_or(1)
+        (2..=most.min(MOST_LOADS) / beside).rev().find(divides).unwrap_or(1)
     }
 
-    /// Units side by side: no more than there are.
-    fn columns(&self, geometry: Geometry) -> u32 {
+    /// Units, or runs of them, side by side: no more than there are.
+    fn columns(&self, geometry: Geometry, beside: u32) -> u32 {
         let [first, last] = self.tuning.columns;
         let columns = if geometry.channels_last { last } else { first };
-        let there = geometry.units.checked_next_power_of_two().unwrap_or(1 << 31);
+        let there = (geometry.units / beside).checked_next_power_of_two().unwrap_or(1 << 31);
         floor_power_of_two(columns).min(there)
     }
 
@@ -456,14 +538,14 @@ impl Planner<'_> {
         };
         let length = u32::try_from(geometry.length()).ok()?;
         let most = floor_power_of_two(self.invocations().min(self.memory_invocations(geometry)))
-            .min(floor_power_of_two(self.tuning.resident[1]).max(self.columns(geometry)));
+            .min(floor_power_of_two(self.tuning.resident[1]).max(self.columns(geometry, 1)));
         let tile = match self.choice.tile {
             Some(tile) => tile,
             None => {
                 let lanes = self.lanes(geometry.length().next_power_of_two()).min(most);
                 // Fewer columns where the lanes need the room, but whole 128-byte lines.
                 let line = if geometry.wide { 8 } else { 32 };
-                let columns = self.columns(geometry);
+                let columns = self.columns(geometry, 1);
                 let columns = columns.min((most / lanes).max(line.min(columns)));
                 let lanes = lanes.max(floor_power_of_two(self.tuning.resident[0]).min(most) / columns);
                 Tile { columns, lanes: lanes.min(most / columns) }
@@ -471,7 +553,7 @@ impl Planner<'_> {
         };
         let items = ITEMS.into_iter().find(|items| length <= tile.lanes.saturating_mul(*items))?;
         let width = if geometry.wide { 4 } else { 1 };
-        let form = Form { tile, order: self.order(), items, chunk: 1, across: 1 };
+        let form = Form { tile, order: self.order(), items, elements: 1, beside: 1, chunk: 1, across: 1 };
         let few = items <= self.tuning.items && items * width * tensors <= KEPT;
         (few && self.fits_in_one(geometry, form)).then_some(form)
     }
@@ -520,7 +602,7 @@ impl Planner<'_> {
     /// Bytes of a workgroup's units, of all tensors that are read twice.
     fn slab_bytes(&self, geometry: Geometry, form: Form) -> u64 {
         let tensors = if self.operation == Operation::Forward { 1 } else { 2 };
-        let units = u64::from(form.tile.columns) * u64::from(form.across);
+        let units = u64::from(form.tile.columns) * u64::from(form.units());
         (geometry.length() * units).saturating_mul(self.v_bytes(geometry) * tensors)
     }
 
@@ -531,8 +613,9 @@ impl Planner<'_> {
             Operation::Backward(wanted) => wanted.dx,
             _ => false,
         };
-        let chunks = geometry.length() / u64::from(form.chunk * form.tile.lanes);
-        reads_twice && chunks <= u64::from(self.most_chunks() / 2) && self.fits_in_one(geometry, form)
+        let chunks = geometry.length() / u64::from(form.chunk * form.elements * form.tile.lanes);
+        let whole = form.tile.columns.is_multiple_of(Self::whole_runs(geometry));
+        reads_twice && whole && chunks <= u64::from(self.most_chunks() / 2) && self.fits_in_one(geometry, form)
     }
 
     /// Whether the one kernel that does it all has no more buffers than the device binds at once.
@@ -609,7 +692,7 @@ impl Planner<'_> {
         regime: Regime,
         [tiles, room]: [u32; 2],
     ) -> Result<Params, PlanError> {
-        let Form { tile, order, .. } = form;
+        let Form { tile, order, elements, .. } = form;
         let Window { rows, units, inner } = window;
         // All of these are numbers of one window, which kernels can count.
         let (rows, inner) = (rows.end - rows.start, (inner.end - inner.start) as u32);
@@ -619,13 +702,14 @@ impl Planner<'_> {
         let part_length = length.div_ceil(parts);
         // Whole workgroups of lanes a part keep interleaved lanes on aligned addresses.
         let part_length = match order {
-            Order::Interleaved if parts > 1 => part_length.next_multiple_of(tile.lanes),
-            _ => part_length,
+            Order::Interleaved if parts > 1 => part_length.next_multiple_of(tile.lanes * elements),
+            _ => part_length.next_multiple_of(elements),
         };
-        let lane_length = part_length.div_ceil(tile.lanes);
+        // In steps, of a run each.
+        let lane_length = (part_length / elements).div_ceil(tile.lanes);
         let (lane_stride, step) = match order {
-            Order::Interleaved => (1, tile.lanes),
-            Order::Blocked => (lane_length, 1),
+            Order::Interleaved => (elements, tile.lanes * elements),
+            Order::Blocked => (lane_length * elements, elements),
         };
         let running = self.descriptor.running.unwrap_or_default();
         let (low, high) = match self.descriptor.epilogue.activation {
@@ -720,9 +804,10 @@ impl Planner<'_> {
     /// so large that a lane would loop too long; and no more than the lanes can merge, and scratch has room for.
     fn parts(&self, length: u32, [tiles, room]: [u32; 2], form: Form) -> Result<u32, PlanError> {
         let tile = form.tile;
-        let chunks = length.div_ceil(form.chunk).div_ceil(tile.lanes);
+        let runs = length / form.elements;
+        let chunks = runs.div_ceil(form.chunk).div_ceil(tile.lanes);
         let least = chunks.div_ceil(self.most_chunks()).max(1);
-        let most = MOST_MERGES.saturating_mul(tile.lanes).min(length);
+        let most = MOST_MERGES.saturating_mul(tile.lanes).min(runs);
         match self.choice.parts {
             // Few lanes on a unit of 2^31 values.
             _ if least > most => Err(PlanError::Limit {
@@ -756,7 +841,7 @@ impl Planner<'_> {
         let strided = self.is_strided();
         let layout = Flags::of(&[
             (Flag::Wide, geometry.wide),
-            (Flag::Long, geometry.wide && self.tuning.long && self.capabilities.int64),
+            (Flag::Long, self.is_long(geometry)),
             (Flag::ChannelsLast, geometry.channels_last),
             (Flag::Packed, packs(types.x)),
             (Flag::Bf16, types.x == Float::Bf16),
@@ -764,13 +849,14 @@ impl Planner<'_> {
             (Flag::PackedGradients, packs(types.parameters) && geometry.groups.is_none()),
             (Flag::PackedRunning, packs(types.running)),
             (Flag::Strided, strided),
+            (Flag::Ragged, geometry.ragged.is_some()),
             (Flag::Grouped, geometry.groups.is_some()),
             (Flag::Stepped, geometry.groups.is_some_and(|groups| groups.stepped)),
         ]);
-        let Form { tile, items, .. } = form;
+        let form = if kernel.streams() { form } else { form.of_units() };
+        let Form { tile, items, elements, beside, chunk, across, .. } = form;
         let items = if kernel.is_resident() { items } else { 0 };
-        let [chunk, across] = if kernel.streams() { [form.chunk, form.across] } else { [1, 1] };
-        let layout = layout.and(Flags::of(&[(Flag::Chunked, chunk > 1)]));
+        let layout = layout.and(Flags::of(&[(Flag::Chunked, chunk > 1), (Flag::Twin, elements * beside > 1)]));
         let dims = if strided { self.dims(&(0..self.samples())).map_or(0, |dims| dims.len().max(1) as u32) } else { 0 };
         Permutation { kernel, flags: layout.and(flags), tile, items, chunk, across, dims }
     }
@@ -954,6 +1040,11 @@ const MOST_LOADS: u32 = 32;
 /// Invocations of a workgroup that no device exceeds by far (1,024 is common, 2,048 the most seen), so
 /// that what is multiplied by it stays a u32.
 const MOST_INVOCATIONS: u32 = 4_096;
+
+/// The greatest power of two, up to `run`, that divides `row`.
+fn common(row: u64, run: u64) -> u64 {
+    run.min(1 << row.trailing_zeros().min(32))
+}
 
 fn floor_power_of_two(n: u32) -> u32 {
     if n == 0 { 1 } else { 1 << n.ilog2() }

@@ -347,7 +347,7 @@ impl Recipe {
         let chunk = u64::from(dispatch.permutation.chunk);
         let settled = dispatch.permutation.flags.has(Flag::Settled);
         let merging = if settled { 0 } else { u64::from(all_parts).div_ceil(lanes) + 1 + meeting };
-        let across = u64::from(dispatch.permutation.across);
+        let (elements, units) = (u64::from(dispatch.permutation.elements()), u64::from(dispatch.permutation.units()));
         // (An empty batch has no step.)
         let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step.max(1))));
         let chunks = owned / chunk;
@@ -355,7 +355,7 @@ impl Recipe {
         let streaming = chunks + chunk + 2;
         let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
         // The first blocks of a forward pass are short ones, each with a rest.
-        let shorter = std::iter::successors(Some(u64::from(FIRST)), |short| Some(4 * short))
+        let shorter = std::iter::successors(Some(u64::from(FIRST) / elements), |short| Some(4 * short))
             .take_while(|short| *short < u64::from(BLOCK) * chunk);
         let growing = blocked + shorter.map(|short| 3 + short % chunk).sum::<u64>();
         let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
@@ -368,13 +368,13 @@ impl Recipe {
             Kernel::Collapse => u64::from(group_modulus) + 1,
             Kernel::Merge | Kernel::MergeBackward => u64::from(all_parts) + 1,
             Kernel::ForwardResident | Kernel::BackwardResident => 2 * meeting,
-            // Units that an invocation goes across meet one after the other.
-            Kernel::ForwardPartial => growing + across * meeting,
-            Kernel::ForwardCached => growing + across * meeting + streaming,
-            Kernel::BackwardPartial => blocked + across * meeting,
-            Kernel::BackwardCached => blocked + across * meeting + streaming,
+            // The units of an invocation meet one after the other.
+            Kernel::ForwardPartial => growing + units * meeting,
+            Kernel::ForwardCached => growing + units * meeting + streaming,
+            Kernel::BackwardPartial => blocked + units * meeting,
+            Kernel::BackwardCached => blocked + units * meeting + streaming,
             Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward => merging,
-            Kernel::ForwardApply | Kernel::BackwardApply => across * merging + streaming,
+            Kernel::ForwardApply | Kernel::BackwardApply => units * merging + streaming,
         }
     }
 }
@@ -383,8 +383,8 @@ impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, regime, tile, parts, .. } = self;
         let layout = if self.channels_last { "channels last" } else { "channels first" };
-        let width = if self.wide { "16-byte" } else { "4-byte" };
-        writeln!(f, "{operation}: {regime}, {layout}, {width} accesses, workgroups of {tile}, {parts} part(s)")?;
+        let bytes = self.dispatches.first().map_or(4, |dispatch| dispatch.permutation.bytes());
+        writeln!(f, "{operation}: {regime}, {layout}, {bytes}-byte accesses, workgroups of {tile}, {parts} part(s)")?;
         for Dispatch { permutation, grid: [x, y], .. } in &self.dispatches {
             let items =
                 if permutation.items > 0 { format!(", {} in registers", permutation.items) } else { String::new() };

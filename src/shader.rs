@@ -163,10 +163,11 @@ impl Kernel {
     }
 }
 
-const SHARED: [(&str, &str); 42] = [
+const SHARED: [(&str, &str); 47] = [
     ("activation", include_str!("../shaders/shared/activation.wgsl")),
     ("affine", include_str!("../shaders/shared/affine.wgsl")),
     ("apply_sums", include_str!("../shaders/shared/apply_sums.wgsl")),
+    ("apply_sums_some", include_str!("../shaders/shared/apply_sums_some.wgsl")),
     ("batch", include_str!("../shaders/shared/batch.wgsl")),
     ("centred", include_str!("../shaders/shared/centred.wgsl")),
     ("centred_by", include_str!("../shaders/shared/centred_by.wgsl")),
@@ -178,7 +179,9 @@ const SHARED: [(&str, &str); 42] = [
     ("element", include_str!("../shaders/shared/element.wgsl")),
     ("finish", include_str!("../shaders/shared/finish.wgsl")),
     ("gather_moments", include_str!("../shaders/shared/gather_moments.wgsl")),
+    ("gather_moments_some", include_str!("../shaders/shared/gather_moments_some.wgsl")),
     ("gather_sums", include_str!("../shaders/shared/gather_sums.wgsl")),
+    ("gather_sums_some", include_str!("../shaders/shared/gather_sums_some.wgsl")),
     ("gradients", include_str!("../shaders/shared/gradients.wgsl")),
     ("health", include_str!("../shaders/shared/health.wgsl")),
     ("lens", include_str!("../shaders/shared/lens.wgsl")),
@@ -189,6 +192,7 @@ const SHARED: [(&str, &str); 42] = [
     ("mutual", include_str!("../shaders/shared/mutual.wgsl")),
     ("mutual_of", include_str!("../shaders/shared/mutual_of.wgsl")),
     ("normalize", include_str!("../shaders/shared/normalize.wgsl")),
+    ("normalize_some", include_str!("../shaders/shared/normalize_some.wgsl")),
     ("outcome", include_str!("../shaders/shared/outcome.wgsl")),
     ("packed", include_str!("../shaders/shared/packed.wgsl")),
     ("parts", include_str!("../shaders/shared/parts.wgsl")),
@@ -197,6 +201,7 @@ const SHARED: [(&str, &str); 42] = [
     ("reads", include_str!("../shaders/shared/reads.wgsl")),
     ("records", include_str!("../shaders/shared/records.wgsl")),
     ("replaces", include_str!("../shaders/shared/replaces.wgsl")),
+    ("seen_through", include_str!("../shaders/shared/seen_through.wgsl")),
     ("settled", include_str!("../shaders/shared/settled.wgsl")),
     ("signs", include_str!("../shaders/shared/signs.wgsl")),
     ("statistics", include_str!("../shaders/shared/statistics.wgsl")),
@@ -215,7 +220,11 @@ pub enum Flag {
     Wide,
     /// Those four are two words of 64 bits in memory, or one where they are packed.
     Long,
-    /// Lanes load more than one element at a time, and the rest one by one.
+    /// Twice as many move at a time.
+    Twin,
+    /// Rows begin and end within what one load moves.
+    Ragged,
+    /// Lanes load more than one run at a time, and the rest one by one.
     Chunked,
     /// The channel is the fastest axis.
     ChannelsLast,
@@ -307,9 +316,11 @@ pub enum Flag {
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 46] = [
+    const ALL: [(Self, &'static str); 48] = [
         (Self::Wide, "wide"),
         (Self::Long, "long"),
+        (Self::Twin, "twin"),
+        (Self::Ragged, "ragged"),
         (Self::Chunked, "chunked"),
         (Self::ChannelsLast, "channels_last"),
         (Self::Packed, "packed"),
@@ -425,7 +436,7 @@ impl fmt::Display for Tile {
 /// that would be a large lane, so that both levels round alike.
 pub const BLOCK: u32 = 64;
 
-/// Elements of a forward pass's first block; each of the next is four times as long, up to BLOCK chunks. Of normally
+/// Elements of a forward pass's first block (several runs); each of the next is four times as long, up to BLOCK chunks. Of normally
 /// distributed values the variance of 128 to 4,096 was then within 8 units of rounding (the worst of 10,000), with a
 /// first block of 8 and all others of BLOCK chunks within 13.
 pub const FIRST: u32 = 4;
@@ -452,9 +463,9 @@ pub struct Permutation {
     pub tile: Tile,
     /// Elements a lane keeps, resident kernels only (else 0).
     pub items: u32,
-    /// Elements of a unit that a lane loads at a time, kernels that stream only (else 1).
+    /// Runs of a unit that a lane loads at a time, kernels that stream only (else 1).
     pub chunk: u32,
-    /// Units of an invocation, kernels that stream only (else 1).
+    /// Runs that an invocation walks along together, kernels that stream only (else 1).
     pub across: u32,
     /// Dimensions of the views that tensors lie in, with [`Flag::Strided`] (else 0).
     pub dims: u32,
@@ -468,7 +479,8 @@ impl Permutation {
     /// (`shared/sums.wgsl`, `shared/moments.wgsl`).
     pub const fn workgroup_bytes(&self) -> u32 {
         let value = if self.flags.has(Flag::Wide) { 16_u32 } else { 4 };
-        let count = if self.flags.has(Flag::Masked) { value } else { 4 };
+        let counts_differ = self.flags.has(Flag::Masked) || self.flags.has(Flag::Ragged);
+        let count = if counts_differ { value } else { 4 };
         use Kernel::*;
         let lane = match self.kernel {
             _ if self.flags.has(Flag::Settled) || self.flags.has(Flag::Given) || self.kernel.is_small() => 0,
@@ -493,6 +505,43 @@ impl Permutation {
         self.items.saturating_mul(width * tensors)
     }
 
+    /// V that one load moves, side by side: a run.
+    pub const fn side(&self) -> u32 {
+        if self.flags.has(Flag::Twin) { 2 } else { 1 }
+    }
+
+    /// Values that a load moves.
+    pub const fn values(&self) -> u32 {
+        let width = if self.flags.has(Flag::Wide) { 4 } else { 1 };
+        width * self.side()
+    }
+
+    /// Bytes that a load moves.
+    pub const fn bytes(&self) -> u32 {
+        let value = if self.flags.has(Flag::Packed) { 2 } else { 4 };
+        value * self.values()
+    }
+
+    /// Elements of a run, which are of one unit channels first.
+    pub const fn elements(&self) -> u32 {
+        if self.flags.has(Flag::ChannelsLast) { 1 } else { self.side() }
+    }
+
+    /// Units of a run, which holds one element of each channels last.
+    pub const fn beside(&self) -> u32 {
+        self.side() / self.elements()
+    }
+
+    /// Units of an invocation.
+    pub const fn units(&self) -> u32 {
+        self.across.saturating_mul(self.beside())
+    }
+
+    /// Units whose values an invocation meets: of ragged rows, the next one's too.
+    pub const fn seen(&self) -> u32 {
+        if self.flags.has(Flag::Ragged) { 2 } else { self.units() }
+    }
+
     /// The same for buffers that are read and written in one dispatch.
     pub const fn for_one_buffer(self) -> Self {
         Self { flags: self.flags.with(Flag::OneBuffer), ..self }
@@ -509,7 +558,13 @@ impl Permutation {
             ("COLUMNS", self.tile.columns),
             ("LANES", self.tile.lanes),
             ("CHUNK", self.chunk),
+            ("ONE", 1),
             ("ACROSS", self.across),
+            ("UNITS", self.units()),
+            ("SEEN", self.seen()),
+            ("SIDE", self.side()),
+            ("ELEMENTS", self.elements()),
+            ("BESIDE", self.beside()),
             ("BLOCK", BLOCK),
             ("FIRST", FIRST),
             ("FOLD", FOLD),
@@ -675,7 +730,11 @@ mod tests {
                 let known = match words[..] {
                     ["#if", ref conditions @ ..] => conditions.iter().all(|condition| is_known(condition)),
                     ["#import", name, ..] => SHARED.iter().any(|(known, _)| *known == name),
-                    ["#unroll", "k" | "u", count] => ["CHUNK", "ACROSS", "LAST", "ITEMS", "DIMS"].contains(&count),
+                    ["#unroll", "k" | "u" | "a" | "e" | "s", count] => {
+                        let counts =
+                            ["CHUNK", "ACROSS", "UNITS", "SEEN", "SIDE", "ELEMENTS", "BESIDE", "LAST", "ITEMS", "DIMS"];
+                        counts.contains(&count) || count == "$name"
+                    }
                     ["#else" | "#endif" | "#end"] => true,
                     _ => false,
                 };

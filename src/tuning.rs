@@ -46,8 +46,10 @@ pub struct Tuning {
     pub columns: [u32; 2],
     /// Whether 16 bytes move as two 64-bit words, where the device has such.
     pub long: bool,
-    /// Loads that an invocation has in flight when it streams: of neighbouring elements, and of the units
-    /// that it walks along together.
+    /// Whether twice 16 bytes move at a time, where 16 do as 64-bit words and rows hold whole pairs.
+    pub twin: bool,
+    /// Loads of 16 bytes that an invocation has in flight when it streams: of neighbouring elements, and of the
+    /// units that it walks along together.
     pub loads: u32,
     /// The most units that an invocation walks along together, channels last.
     pub across: u32,
@@ -87,6 +89,7 @@ impl Tuning {
         columns: [1, 32],
         // 16 bytes are one load anyway.
         long: false,
+        twin: false,
         // 128 bytes in flight a lane: 2,048 lanes a multiprocessor then have 256 KiB, several times what
         // bandwidth times latency asks for (5 TB/s times 600 ns over 132 multiprocessors are 23 KB).
         loads: 8,
@@ -130,6 +133,9 @@ impl Tuning {
         // Lavapipe's loads and stores are loops over lanes and, in each, words: half as many words copied 1.28
         // times (Mesa 22.3) and 1.33 times (Mesa 25.0) as fast.
         long: true,
+        // And a vector of four such words, of which each is a load to the driver but the loop is one, copied 1.40
+        // times (Mesa 22.3) and 1.07 times (Mesa 25.0) as fast again.
+        twin: true,
         // More make the code of a loop outgrow the processor's first caches: lavapipe's loads are loops.
         loads: 4,
         // Lavapipe of Mesa 22.3 walked a column of 256-byte to 4-KiB rows at a fourth of the speed of whole

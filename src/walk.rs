@@ -24,7 +24,7 @@ impl Recipe {
     /// would not end can be told from one whose loops do.
     pub fn walk(&self, dispatch: &Dispatch, workgroup: u32, local: u32, visit: impl FnMut(Element)) -> u64 {
         let (params, permutation) = (&dispatch.params, dispatch.permutation);
-        let Permutation { kernel, flags, across, .. } = permutation;
+        let Permutation { kernel, flags, .. } = permutation;
         if kernel.is_small() {
             return 0;
         }
@@ -38,10 +38,10 @@ impl Recipe {
         // The second dispatch runs backwards.
         let number = if applies { workgroups - 1 - workgroup } else { workgroup };
         let place = Place::new(params, &permutation, number, local);
-        let cursor = params.cursor_at(&place);
+        let cursor = params.cursor_at(&place, &permutation);
         let mut walk = Walk { params, permutation, place, element: place.first, cursor, iterations: 0, visit };
         // Lanes of each unit meet.
-        let meet = |walk: &mut Walk<'_, _>| (0..across).for_each(|_| walk.meet());
+        let meet = |walk: &mut Walk<'_, _>| (0..permutation.units()).for_each(|_| walk.meet());
         match kernel {
             Kernel::Inference => walk.stream(place.end),
             Kernel::ForwardResident => walk.keep(2),
@@ -60,7 +60,7 @@ impl Recipe {
             }
             Kernel::ForwardApply | Kernel::BackwardApply => {
                 if !flags.has(Flag::Settled) && !flags.has(Flag::Given) {
-                    (0..across).for_each(|_| walk.merge_parts());
+                    (0..permutation.units()).for_each(|_| walk.merge_parts());
                     meet(&mut walk);
                 }
                 if place.inside {
@@ -88,12 +88,13 @@ struct Place {
 
 impl Place {
     fn new(params: &Params, permutation: &Permutation, workgroup: u32, local: u32) -> Self {
-        let Permutation { tile, across, .. } = *permutation;
-        let column = workgroup % params.tiles * (tile.columns * across) + local % tile.columns;
+        let Permutation { tile, .. } = *permutation;
+        let beside = permutation.beside();
+        let column = workgroup % params.tiles * (tile.columns * permutation.units()) + local % tile.columns * beside;
         let (unit, part) = (params.first_unit + column, workgroup / params.tiles);
         let lane = local / tile.columns;
         let begin = part.wrapping_mul(params.part_length);
-        let clamped = unit.min(params.end_unit - 1);
+        let clamped = unit.min(params.end_unit - beside);
         let part_end = begin.wrapping_add(params.part_length).min(params.length_of(clamped));
         let first = begin.wrapping_add(lane.wrapping_mul(params.lane_stride));
         let end = first.wrapping_add(params.lane_length.wrapping_mul(params.step)).min(part_end);
@@ -108,9 +109,13 @@ struct Cursor {
 }
 
 impl Params {
-    fn cursor_at(&self, place: &Place) -> Cursor {
+    fn cursor_at(&self, place: &Place, permutation: &Permutation) -> Cursor {
         let (row, column) = (place.first / self.inner, place.first % self.inner);
-        let row_start = self.unit_address(place.unit).wrapping_add(row.wrapping_mul(self.row_stride));
+        let unit = match permutation.flags.has(Flag::Ragged) {
+            true => place.unit * self.unit_stride / permutation.values() * permutation.side(),
+            false => self.unit_address(place.unit),
+        };
+        let row_start = unit.wrapping_add(row.wrapping_mul(self.row_stride));
         Cursor { address: row_start.wrapping_add(column), column }
     }
 
@@ -161,15 +166,39 @@ impl<F: FnMut(Element)> Walk<'_, F> {
     fn step(&mut self) {
         let Place { unit, part, inside, .. } = self.place;
         let Permutation { tile, across, .. } = self.permutation;
-        for beside in (0..if inside { across } else { 0 }).map(|u| u * tile.columns) {
-            let address = self.cursor.address.wrapping_add(beside.wrapping_mul(self.params.unit_stride));
-            (self.visit)(Element { unit: unit + beside, part, address });
+        let (elements, beside) = (self.permutation.elements(), self.permutation.beside());
+        if self.permutation.flags.has(Flag::Ragged) {
+            self.step_ragged();
+            return;
+        }
+        for run in (0..if inside { across } else { 0 }).map(|across| across * tile.columns * beside) {
+            let address = self.cursor.address.wrapping_add(run.wrapping_mul(self.params.unit_stride));
+            for v in 0..self.permutation.side() {
+                let unit = unit + run + v / elements;
+                (self.visit)(Element { unit, part, address: address.wrapping_add(v) });
+            }
         }
         self.cursor = self.params.next(self.cursor);
         self.element = self.element.wrapping_add(self.params.step);
     }
 
-    /// CHUNK elements at a time, then the rest one by one.
+    /// A run of a ragged row: owned by the unit that it starts in, and each V of it one of the unit that it starts in.
+    fn step_ragged(&mut self) {
+        let Place { unit, part, inside, .. } = self.place;
+        let of_row = self.params.unit_stride;
+        let before = (unit * of_row) % self.permutation.values();
+        let value = (4 * self.cursor.column).wrapping_sub(before);
+        if inside && value < of_row {
+            for v in 0..self.permutation.side() {
+                let unit = unit + (value + 4 * v) / of_row;
+                (self.visit)(Element { unit, part, address: self.cursor.address.wrapping_add(v) });
+            }
+        }
+        self.cursor = self.params.next(self.cursor);
+        self.element = self.element.wrapping_add(self.params.step);
+    }
+
+    /// CHUNK runs at a time, then the rest one by one.
     fn stream(&mut self, end: u32) {
         let chunk = self.permutation.chunk;
         let ahead = (chunk - 1).wrapping_mul(self.params.step);
@@ -186,7 +215,8 @@ impl<F: FnMut(Element)> Walk<'_, F> {
     /// The same, BLOCK chunks at a time, or growing from FIRST elements to so many.
     fn blocks(&mut self, grow: bool) {
         let most = (BLOCK * self.permutation.chunk).wrapping_mul(self.params.step);
-        let mut block = if grow { self.params.step.wrapping_mul(FIRST) } else { most };
+        let first = FIRST / self.permutation.elements();
+        let mut block = if grow { self.params.step.wrapping_mul(first) } else { most };
         while self.loops_on(self.element < self.place.end) {
             self.stream(self.element.wrapping_add(block).min(self.place.end));
             block = block.wrapping_mul(4).min(most);

@@ -1,8 +1,9 @@
 // The unit of work, and what it holds of a channel.
 //
-// `V` is what one load or store moves: four neighbours in memory where the shape allows it (flag
-// `wide`), else one value. Arithmetic is in f32; `Word` is what lies in memory, flag `long`: in 64-bit
-// words, which software drivers move faster.
+// `V` is what arithmetic is done on: four neighbours in memory where the shape allows it (flag `wide`),
+// else one value, in f32. `Run` is what one load or store moves, SIDE V side by side: one, or, flag
+// `twin`, two. `Word` is how a Run lies in memory, flag `long`: in 64-bit words, of which software
+// drivers move as many at a time as of shorter ones.
 //
 // `Channel` is a per-channel value (gamma, mean, ...) as one invocation sees it. Channels first, all
 // of a V belongs to one channel, so a Channel is one f32. Channels last, every value of a V is a
@@ -26,26 +27,54 @@ fn tally(truth: Truth) -> u32 { return select(0u, 1u, truth); }
 fn halves_of(long: u64) -> vec2<u32> { return vec2(u32(long), u32(long >> 32u)); }
 fn long_of(halves: vec2<u32>) -> u64 { return u64(halves.x) | (u64(halves.y) << 32u); }
 #endif
+alias Run = array<V, SIDE>;
+
 #if packed
 #import packed
 #endif
 #if !packed !long
 alias Word = V;
 
-fn word_at(address: u32) -> u32 { return address; }
-fn value_of(word: Word, address: u32) -> V { return word; }
-fn word_of(v: V) -> Word { return v; }
+fn run_of(word: Word, address: u32) -> Run { return Run(word); }
+fn word_of(run: Run) -> Word { return run[0]; }
 #endif
 #if !packed long
+fn value_of(word: vec2<u64>) -> V { return bitcast<V>(vec4(halves_of(word.x), halves_of(word.y))); }
+fn longs_of(v: V) -> vec2<u64> {
+    let bits = bitcast<vec4<u32>>(v);
+    return vec2(long_of(bits.xy), long_of(bits.zw));
+}
+
+#if twin
+alias Word = vec4<u64>;
+
+fn run_of(word: Word, address: u32) -> Run { return Run(value_of(word.xy), value_of(word.zw)); }
+fn word_of(run: Run) -> Word { return Word(longs_of(run[0]), longs_of(run[1])); }
+#else
 alias Word = vec2<u64>;
 
-fn word_at(address: u32) -> u32 { return address; }
-fn value_of(word: Word, address: u32) -> V { return bitcast<V>(vec4(halves_of(word.x), halves_of(word.y))); }
-fn word_of(v: V) -> Word {
-    let bits = bitcast<vec4<u32>>(v);
-    return Word(long_of(bits.xy), long_of(bits.zw));
-}
+fn run_of(word: Word, address: u32) -> Run { return Run(value_of(word)); }
+fn word_of(run: Run) -> Word { return longs_of(run[0]); }
 #endif
+#endif
+
+/// Where a Run is, of the V at this address.
+fn word_at(address: u32) -> u32 {
+#if packed !wide
+    return address >> 1u;
+#else
+    return address / SIDE;
+#endif
+}
+
+/// The V at this address, of its Run.
+fn one_of(run: Run, address: u32) -> V {
+#if twin
+    return select(run[0], run[1], (address & 1u) == 1u);
+#else
+    return run[0];
+#endif
+}
 
 #if channels_last
 alias Channel = V;

@@ -12,28 +12,28 @@
 #import activation
 #endif
 
-fn finish(z: V, address: u32) -> V {
+fn finish(z: Run, address: u32) -> Run {
+    var y = z;
 #if residual
-    let sum = z + load_residual(address);
-#else
-    let sum = z;
+    let residual = load_residual(address);
+#unroll s SIDE
+    y[$s] += residual[$s];
+#end
 #endif
 #if signs
-    let side = side_of(sum);
     let at = address + params.signs_base;
-#if wide
-    let bits = dot(select(vec4(0u), vec4(1u, 2u, 4u, 8u), side), vec4(1u)) << signs_shift(at);
-    let mask = 15u << signs_shift(at);
-#else
-    let bits = select(0u, 1u, side) << signs_shift(at);
-    let mask = 1u << signs_shift(at);
-#endif
-    atomicAnd(&signs[signs_word(at)], bits | ~mask);
-    atomicOr(&signs[signs_word(at)], bits);
+    var bits = 0u;
+#unroll s SIDE
+    bits |= bits_of_signs(side_of(y[$s])) << ($su * SIGNS);
+#end
+    let mask = (1u << (SIDE * SIGNS)) - 1u;
+    atomicAnd(&signs[signs_word(at)], (bits << signs_shift(at)) | ~(mask << signs_shift(at)));
+    atomicOr(&signs[signs_word(at)], bits << signs_shift(at));
 #endif
 #if activation
-    return activate(sum);
-#else
-    return sum;
+#unroll s SIDE
+    y[$s] = activate(y[$s]);
+#end
 #endif
+    return y;
 }

@@ -1,9 +1,10 @@
 // Mean and variance of many parts, merged in a fixed order (Chan, Golub, LeVeque 1979):
 //   mean = (n1 mean1 + n2 mean2) / n,   variance = (n1 var1 + n2 var2) / n + (mean2 - mean1)^2 n1 n2 / n^2
 // in weights instead of sums of squares: a variance that fits an f32 does not overflow on the way.
-// Each value of a V keeps its own moments until `fold`. Their counts differ only under a mask.
+// Each value of a V keeps its own moments until `fold`. Their counts differ only under a mask,
+// and where rows are ragged.
 
-#if masked
+#if masked|ragged
 alias Count = V;
 fn as_count(v: V) -> Count { return v; }
 #else
@@ -44,7 +45,7 @@ fn merge(a: Moments, b: Moments) -> Moments {
 
 /// The values of a V that share a channel, merged.
 fn fold(m: Moments) -> Statistics {
-#if masked
+#if masked|ragged
     let count = gather(m.count);
     let weight = m.count / max(spread(count), V(1.0));
 #else
@@ -94,7 +95,7 @@ fn merge_lanes(local: u32, mine: Moments) -> Moments {
     let d_$k = m_$k.mean - mean;
     variance += m_$k.variance * (m_$k.count * per_value) + d_$k * (d_$k * (m_$k.count * per_value));
 #end
-    if ACROSS > 1u { workgroupBarrier(); } // before the arrays are used again
+    if UNITS > 1u { workgroupBarrier(); } // before the arrays are used again
     return Moments(count, mean, variance);
 }
 

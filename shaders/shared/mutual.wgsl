@@ -7,6 +7,15 @@ struct Mutual {
     slope: V,
 }
 
+/// Of a unit's own values and, where ragged, of the next one's.
+fn either_mutual(own: Mutual, next: Mutual, is_next: Truth) -> Mutual {
+#if ragged
+    return Mutual(select(own.level, next.level, is_next), select(own.slope, next.slope, is_next));
+#else
+    return own;
+#endif
+}
+
 #if dx
 fn less(unit: u32, element: u32, of_y: V, z: V, mutual: Mutual) -> V {
 #if frozen

@@ -1,5 +1,4 @@
-// y = ((x - centre) - mean) * scale + shift over a lane's elements of each of its units, CHUNK of a unit
-// at a time; the mean of x is centre + mean. In this order because x * scale + shift' would lose what
+// y = ((x - centre) - mean) * scale + shift over a lane's elements of each of its units; the mean of x is centre + mean. In this order because x * scale + shift' would lose what
 // x - centre keeps when the mean is large, and so would centre + mean rounded to one f32.
 
 struct Map {
@@ -9,39 +8,31 @@ struct Map {
     shift: V,
 }
 
-fn normalize(at: Place, maps: array<Map, ACROSS>) {
+fn normalize(at: Place, maps: array<Map, SEEN>) {
     var element = at.first;
     var cursor = cursor_at(at.unit, element);
     while element + (CHUNK - 1u) * params.step < at.end {
-#unroll k CHUNK
-        let at_$k = cursor.address;
-        cursor = next(cursor);
-#end
-#unroll u ACROSS
-        {
-#unroll k CHUNK
-            let to_$k = at_$k + beside($uu);
-            let x_$k = load_x(to_$k);
-#end
-#unroll k CHUNK
-            store_y(to_$k, finish(mapped(x_$k, maps[$u]), to_$k));
-#end
-        }
-#end
-        element += CHUNK * params.step;
+#import normalize_some CHUNK
     }
 #if chunked
     while element < at.end {
-#unroll u ACROSS
-        {
-            let to = cursor.address + beside($uu);
-            store_y(to, finish(mapped(load_x(to), maps[$u]), to));
-        }
-#end
-        cursor = next(cursor);
-        element += params.step;
+#import normalize_some ONE
     }
 #endif
 }
 
 fn mapped(x: V, m: Map) -> V { return ((x - m.centre) - m.mean) * m.scale + m.shift; }
+
+/// The map of a unit's own values and, where ragged, of the next one's.
+fn either(own: Map, next: Map, is_next: Truth) -> Map {
+#if ragged
+    return Map(
+        select(own.centre, next.centre, is_next),
+        select(own.mean, next.mean, is_next),
+        select(own.scale, next.scale, is_next),
+        select(own.shift, next.shift, is_next),
+    );
+#else
+    return own;
+#endif
+}

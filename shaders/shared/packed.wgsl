@@ -46,23 +46,28 @@ fn unpack_one(two: u32, index: u32) -> f32 {
 
 fn pack_one(v: f32) -> u32 { return bits_of(vec2(v, 0.0)).x; }
 
-#if wide
-#if long
+#if twin
+alias Word = vec2<u64>;
+
+fn run_of(word: Word, address: u32) -> Run {
+    return Run(unpack_four(halves_of(word.x)), unpack_four(halves_of(word.y)));
+}
+fn word_of(run: Run) -> Word { return Word(long_of(pack_four(run[0])), long_of(pack_four(run[1]))); }
+#endif
+#if wide long !twin
 alias Word = u64;
 
-fn value_of(word: Word, address: u32) -> V { return unpack_four(halves_of(word)); }
-fn word_of(v: V) -> Word { return long_of(pack_four(v)); }
-#else
+fn run_of(word: Word, address: u32) -> Run { return Run(unpack_four(halves_of(word))); }
+fn word_of(run: Run) -> Word { return long_of(pack_four(run[0])); }
+#endif
+#if wide !long
 alias Word = vec2<u32>;
 
-fn value_of(word: Word, address: u32) -> V { return unpack_four(word); }
-fn word_of(v: V) -> Word { return pack_four(v); }
+fn run_of(word: Word, address: u32) -> Run { return Run(unpack_four(word)); }
+fn word_of(run: Run) -> Word { return pack_four(run[0]); }
 #endif
-
-fn word_at(address: u32) -> u32 { return address; }
-#else
+#if !wide
 alias Word = u32;
 
-fn word_at(address: u32) -> u32 { return address >> 1u; }
-fn value_of(word: Word, address: u32) -> V { return unpack_one(word, address); }
+fn run_of(word: Word, address: u32) -> Run { return Run(unpack_one(word, address)); }
 #endif

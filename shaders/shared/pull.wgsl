@@ -14,34 +14,42 @@
 #endif
 #endif
 
-fn pull(of_y: V, z: V, address: u32) -> V {
+fn pull(of_y: Run, z: Run, address: u32) -> Run {
+    var of_z = of_y;
 #if activation
 #if signs
     let at = address + params.signs_base;
     let bits = signs[signs_word(at)] >> signs_shift(at);
-#if wide
-    return pulled(of_y, (vec4(bits) & vec4(1u, 2u, 4u, 8u)) != vec4(0u));
+#unroll s SIDE
+    of_z[$s] = pulled(of_y[$s], signs_of_bits(bits >> ($su * SIGNS)));
+#end
 #else
-    return pulled(of_y, (bits & 1u) != 0u);
-#endif
-#else
+    var sum = z;
 #if residual
-    let sum = z + load_residual(address);
-#else
-    let sum = z;
+    let residual = load_residual(address);
+#unroll s SIDE
+    sum[$s] += residual[$s];
+#end
 #endif
+#unroll s SIDE
+    of_z[$s] = pull_through(of_y[$s], sum[$s]);
+#end
+#endif
+#endif
+    return of_z;
+}
+
+#if activation !signs
+fn pull_through(of_y: V, z: V) -> V {
 #if relu|leaky_relu|clamp
-    return pulled(of_y, side_of(sum));
+    return pulled(of_y, side_of(z));
 #else
 #if masked
     // What lies at padding may be anything.
-    return select(V(0.0), of_y * slope(sum), of_y != V(0.0));
+    return select(V(0.0), of_y * slope(z), of_y != V(0.0));
 #else
-    return of_y * slope(sum);
+    return of_y * slope(z);
 #endif
-#endif
-#endif
-#else
-    return of_y;
 #endif
 }
+#endif

@@ -1,7 +1,7 @@
 @group(0) @binding($binding) var<storage, read> $name: array<Word>;
 #import lies $name
 
-fn load_$name(address: u32) -> V {
+fn load_$name(address: u32) -> Run {
     let at = lies_$name(address);
-    return value_of($name[word_at(at)], at);
+    return run_of($name[word_at(at)], at);
 }

@@ -1,11 +1,11 @@
 // In place: what is read as one tensor is written as another.
 #import writes $name $binding
 
-fn load_$kind(address: u32) -> V {
+fn load_$kind(address: u32) -> Run {
     let at = lies_$name(address);
 #if packed !wide
-    return unpack_one(atomicLoad(&$name[at >> 1u]), at);
+    return Run(unpack_one(atomicLoad(&$name[at >> 1u]), at));
 #else
-    return value_of($name[at], at);
+    return run_of($name[word_at(at)], at);
 #endif
 }

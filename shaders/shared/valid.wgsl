@@ -49,4 +49,13 @@ fn valid_at(unit: u32, element: u32) -> Truth {
 fn valid_at(unit: u32, element: u32) -> Truth { return Truth(true); }
 #endif
 
+/// Which values of an element count for the statistics of its unit.
+fn counts_at(unit: u32, element: u32, column: u32) -> Truth {
+#if ragged
+    return own_at(unit, column);
+#else
+    return valid_at(unit, element);
+#endif
+}
+
 fn one_if(truth: Truth) -> V { return select(V(0.0), V(1.0), truth); }

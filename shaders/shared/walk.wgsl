@@ -15,20 +15,28 @@
 // interleaved (lane_stride 1, step LANES) so that loads of one moment are neighbours, or each lane a
 // block of its own (lane_stride = lane_length, step 1).
 //
-// An invocation has ACROSS units, COLUMNS apart, and takes the same elements of each: channels last it
+// Where a Run is several V, channels first they are as many ELEMENTS of one unit, and lanes take so many at
+// a time; channels last they are the same element of as many units BESIDE each other.
+//
+// An invocation goes ACROSS runs, COLUMNS apart, and takes the same elements of each: channels last it
 // so walks along whole rows of memory, which drivers without much parallelism need. Where ACROSS is
-// above 1, the units divide evenly.
+// above 1, the units divide evenly. Its UNITS are those BESIDE each other in all of the runs.
+
+// Flag `ragged`: rows that runs do not divide, channels first. A unit's elements are then all those of the
+// runs that its rows touch, and the first and the last of a row may hold values of the units before and
+// behind. What is summed up are a unit's own values; what is stored are the runs that start in one of
+// its rows, by its own map and, for the rest of the last run, by that of the next unit.
 
 struct Params {
     units: u32,             // of the whole tensor: the length of a plane of per-channel values
     first_unit: u32,
     end_unit: u32,
-    tiles: u32,             // ceil((end_unit - first_unit) / (COLUMNS * ACROSS))
+    tiles: u32,             // ceil((end_unit - first_unit) / (COLUMNS * UNITS))
     length: u32,
     last_length: u32,       // that of the last group
     inner: u32,
     row_stride: u32,
-    unit_stride: u32,
+    unit_stride: u32,       // in values, where ragged
     group_stride: u32,
     base: u32,              // wraps where first_unit > 0
     parts: u32,
@@ -90,9 +98,9 @@ struct Place {
 /// workgroups in flight together read memory in order).
 fn place(workgroup: u32, local: u32) -> Place {
     let part = workgroup / params.tiles;
-    let unit = params.first_unit + workgroup % params.tiles * (COLUMNS * ACROSS) + local % COLUMNS;
+    let unit = params.first_unit + workgroup % params.tiles * (COLUMNS * UNITS) + local % COLUMNS * BESIDE;
     let inside = unit < params.end_unit;
-    let clamped = min(unit, params.end_unit - 1u);
+    let clamped = min(unit, params.end_unit - BESIDE);
     let lane = local / COLUMNS;
     let begin = part * params.part_length;
     let part_end = min(begin + params.part_length, length_of(clamped));
@@ -101,11 +109,17 @@ fn place(workgroup: u32, local: u32) -> Place {
     return Place(clamped, part, lane, first, end, inside);
 }
 
-/// An invocation's units.
-fn unit_of(at: Place, across: u32) -> u32 { return at.unit + across * COLUMNS; }
+/// An invocation's units; the second where ragged is the next one.
+fn unit_of(at: Place, which: u32) -> u32 {
+#if ragged
+    return min(at.unit + which, params.end_unit - 1u);
+#else
+    return at.unit + which / BESIDE * (COLUMNS * BESIDE) + which % BESIDE;
+#endif
+}
 
-/// From an element of its first unit to the same of another, in memory.
-fn beside(across: u32) -> u32 { return across * COLUMNS * params.unit_stride; }
+/// From an element of its first run to the same of another, in memory.
+fn beside(across: u32) -> u32 { return across * (COLUMNS * BESIDE) * params.unit_stride; }
 
 /// The number of the workgroup; the grid has a second dimension where one is too short for it.
 fn workgroup_number(id: vec3<u32>, grid: vec3<u32>) -> u32 {
@@ -131,7 +145,11 @@ fn unit_address(unit: u32) -> u32 {
 fn channel_of(unit: u32) -> u32 { return unit; }
 fn length_of(unit: u32) -> u32 { return params.length; }
 fn values_of(unit: u32) -> f32 { return params.values; }
+#if ragged
+fn unit_address(unit: u32) -> u32 { return unit * params.unit_stride / (4u * SIDE) * SIDE; }
+#else
 fn unit_address(unit: u32) -> u32 { return params.base + unit * params.unit_stride; }
+#endif
 #endif
 
 /// Where the running statistics of a unit are.
@@ -163,3 +181,31 @@ fn next(at: Cursor) -> Cursor {
         column - select(0u, params.inner, wraps),
     );
 }
+
+/// Where the cursor's run is; of a ragged row that touches fewer runs than others, there is none behind the last.
+fn address_of(at: Cursor) -> u32 {
+#if ragged
+    return min(at.address, params.length / params.inner * params.row_stride - SIDE);
+#else
+    return at.address;
+#endif
+}
+
+#if ragged
+/// The numbers, in a unit's row, of the values of a V in that column; below zero they wrap.
+fn values_at(unit: u32, column: u32) -> vec4<u32> {
+    let before = unit * params.unit_stride % (4u * SIDE);
+    return vec4(4u * column - before) + vec4(0u, 1u, 2u, 3u);
+}
+
+/// Which values of a V are a unit's own, which those of the next one, and whether the run is a unit's to store.
+fn own_at(unit: u32, column: u32) -> Truth { return values_at(unit, column) < vec4(params.unit_stride); }
+fn next_at(unit: u32, column: u32) -> Truth {
+    return vec4<i32>(values_at(unit, column)) >= vec4(i32(params.unit_stride));
+}
+fn starts_at(unit: u32, column: u32) -> bool { return values_at(unit, column).x < params.unit_stride; }
+#else
+fn own_at(unit: u32, column: u32) -> Truth { return Truth(true); }
+fn next_at(unit: u32, column: u32) -> Truth { return Truth(false); }
+fn starts_at(unit: u32, column: u32) -> bool { return true; }
+#endif

@@ -141,7 +141,7 @@ impl Assembly<'_, '_> {
             if params.first_part == 0 {
                 // One unit an invocation.
                 let units = params.first_unit..params.end_unit;
-                let params = Params { tiles: Form { across: 1, ..self.form }.tiles(&units), ..params };
+                let params = Params { tiles: self.form.of_units().tiles(&units), ..params };
                 let permutation = self.permutation(kernel, flags);
                 self.push(permutation, u64::from(params.tiles), params, vec![])?;
             }
@@ -187,12 +187,14 @@ impl Assembly<'_, '_> {
         if moves { Ok(()) } else { self.move_running() }
     }
 
-    /// Whether a dispatch of its own merges the parts: where it is cheaper, and where an invocation of the last
-    /// dispatch, which would merge those of all its units, would loop for long.
+    /// Whether a dispatch of its own merges the parts: where it is cheaper, where an invocation of the last
+    /// dispatch, which would merge those of all its units, would loop for long, and where one would have to merge
+    /// those of its neighbours' units besides.
     fn settles(&self) -> bool {
-        let (parts, Form { tile, across, .. }) = (self.stretches[0].params.all_parts, self.form);
-        let merged = u64::from(parts.div_ceil(tile.lanes)) * u64::from(across);
-        parts >= self.planner.tuning.settle || merged > u64::from(MOST_MERGES)
+        let (parts, lanes) = (self.stretches[0].params.all_parts, self.form.tile.lanes);
+        let merged = u64::from(parts.div_ceil(lanes)) * u64::from(self.form.units());
+        let ragged = self.geometry.ragged.is_some();
+        ragged || parts >= self.planner.tuning.settle || merged > u64::from(MOST_MERGES)
     }
 
     /// Every window's records; the first of all dispatches counts.

@@ -17,6 +17,13 @@ pub(super) struct Window {
     pub(super) inner: Range<u64>,
 }
 
+impl Window {
+    /// All of x.
+    pub(super) fn whole(geometry: Geometry) -> Self {
+        Self { rows: 0..geometry.rows, units: 0..geometry.units, inner: 0..geometry.inner }
+    }
+}
+
 /// An axis of views, or several that all tensors walk as one.
 pub(super) struct Dim {
     pub(super) size: u64,
@@ -117,7 +124,7 @@ impl Planner<'_> {
     /// those.
     pub(super) fn windows(&self, geometry: Geometry) -> Result<Vec<Window>, PlanError> {
         let Geometry { units, rows, inner, groups, .. } = geometry;
-        let whole = Window { rows: 0..rows, units: 0..units, inner: 0..inner };
+        let whole = Window::whole(geometry);
         let (reach, v) = (self.binding_reach(geometry), self.v_bytes(geometry));
         let too_large = |needs| {
             let (what, limit) = ("x", "max_storage_buffer_binding_size");

@@ -126,7 +126,8 @@ impl<'a> Tolerance<'a> {
     pub(super) fn z(&self, normalized: &[f64], z: &[f64]) -> Vec<f64> {
         let Self { by, .. } = self;
         let mut largest = vec![0.0_f64; by.mean.len()];
-        for (place, x) in self.places.iter().zip(normalized) {
+        // (An infinity, which may lie at padding, makes no other value less certain.)
+        for (place, x) in self.places.iter().zip(normalized).filter(|(_, x)| x.is_finite()) {
             largest[place.unit] = largest[place.unit].max(x.abs());
         }
         let each = self.places.iter().zip(z).enumerate();

@@ -144,7 +144,8 @@ type Form = (Kernel, Flags, u32, u32);
 
 fn form(permutation: &Permutation) -> Form {
     let Permutation { kernel, flags, items, dims, .. } = *permutation;
-    (kernel, flags.without(Flag::Chunked).without(Flag::Long), items, dims)
+    let moves = [Flag::Chunked, Flag::Long, Flag::Twin, Flag::Ragged];
+    (kernel, moves.into_iter().fold(flags, Flags::without), items, dims)
 }
 
 /// The same kernel for other buffers: y over x or dx over dy, several arguments in one buffer.

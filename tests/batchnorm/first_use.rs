@@ -24,7 +24,7 @@ const PLACEMENTS: [(Placement, Sharing); 3] = [
 
 /// Layers of a network: of some shapes several, with one dispatch and with two.
 fn layers() -> Vec<Descriptor> {
-    let shapes: [[usize; 4]; 5] = [[2, 8, 4, 4], [2, 8, 4, 4], [2, 3, 100, 100], [2, 16, 3, 3], [2, 3, 90, 90]];
+    let shapes: [[usize; 4]; 5] = [[2, 8, 4, 4], [2, 8, 4, 4], [2, 3, 100, 100], [2, 16, 3, 3], [2, 3, 80, 80]];
     shapes.map(|shape| Descriptor::new(shape, Layout::ChannelsFirst)).to_vec()
 }
 

@@ -10,6 +10,7 @@ use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 use wgpu_batchnorm::shader::{Access, Flag, Flags, Permutation, Tile};
+use wgpu_batchnorm::tuning::Tuning;
 
 use crate::adapters::say;
 use crate::every::checked;
@@ -164,7 +165,11 @@ pub fn on_all_cores<T: Sync>(all: &[T], each: impl Fn(&T) + Sync) {
 fn all_are_valid_on_every_backend() {
     let all = checked();
     let of_tile = |(i, permutation): (usize, Permutation)| Permutation { tile: TILES[i % TILES.len()], ..permutation };
-    let all: Vec<Permutation> = all.into_iter().enumerate().map(of_tile).collect();
+    // Of ragged rows too, with the loads in flight that software drivers get.
+    let has_loads = |p: &Permutation| !p.kernel.streams() || p.chunk * p.side() == Tuning::CPU.loads;
+    let ragged = all.iter().flat_map(|p| ways(*p)).filter(|p| p.flags.has(Flag::Ragged) && has_loads(p));
+    let ragged: Vec<Permutation> = ragged.collect();
+    let all: Vec<Permutation> = all.into_iter().chain(ragged).enumerate().map(of_tile).collect();
     check(&all);
     say(&format!("{} permutations through naga to SPIR-V, MSL, HLSL and GLSL", all.len()));
 }
@@ -180,19 +185,26 @@ pub fn fullest() -> Vec<Permutation> {
 
 /// The ways that lanes move values by the built-in tunings: elements at a time, and units.
 /// `recipes::stay_within_what_is_validated` proves it.
-pub const WAYS: [[u32; 2]; 6] = [[1, 1], [8, 1], [4, 1], [2, 2], [1, 3], [1, 4]];
+pub const WAYS: [[u32; 2]; 7] = [[1, 1], [8, 1], [4, 1], [2, 1], [2, 2], [1, 3], [1, 4]];
 
-/// A permutation in all of them, and in 64-bit words where it can be.
+/// A permutation in all of them, and in 64-bit words, and two V at a time, where it can be.
 pub fn ways(permutation: Permutation) -> impl Iterator<Item = Permutation> {
-    let long = [false, true].into_iter().filter(move |long| !long || permutation.flags.has(Flag::Wide));
-    long.flat_map(move |long| {
-        WAYS.into_iter().filter(move |[chunk, across]| permutation.kernel.streams() || chunk * across == 1).map(
-            move |[chunk, across]| {
-                let mut flags = permutation.flags.without(Flag::Chunked).without(Flag::Long);
-                flags = flags.and(Flags::of(&[(Flag::Chunked, chunk > 1), (Flag::Long, long)]));
-                Permutation { flags, chunk, across, ..permutation }
-            },
-        )
+    let (wide, streams) = (permutation.flags.has(Flag::Wide), permutation.kernel.streams());
+    let plain = wide && !permutation.flags.has(Flag::Strided) && !permutation.flags.has(Flag::Grouped);
+    let twins = plain && streams;
+    let rags = plain && !permutation.flags.has(Flag::ChannelsLast) && !permutation.flags.has(Flag::Masked);
+    let words =
+        [[false, false, false], [true, false, false], [true, true, false], [true, false, true], [true, true, true]];
+    let words =
+        words.into_iter().filter(move |[long, twin, ragged]| (!long || wide) && (!twin || twins) && (!ragged || rags));
+    words.flat_map(move |[long, twin, ragged]| {
+        let ways = WAYS.into_iter().filter(move |[chunk, across]| streams || chunk * across == 1);
+        ways.filter(move |[_, across]| !ragged || *across == 1).map(move |[chunk, across]| {
+            let own = [Flag::Chunked, Flag::Long, Flag::Twin, Flag::Ragged];
+            let flags = own.into_iter().fold(permutation.flags, Flags::without);
+            let more = [(Flag::Chunked, chunk > 1), (Flag::Long, long), (Flag::Twin, twin), (Flag::Ragged, ragged)];
+            Permutation { flags: flags.and(Flags::of(&more)), chunk, across, ..permutation }
+        })
     })
 }
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Dispatch, Operation, Recipe, Regime};
 use wgpu_batchnorm::shader::{Access, Flag, Kernel};
-use wgpu_batchnorm::tuning::{AdapterKind, Tuning};
+use wgpu_batchnorm::tuning::{AdapterKind, Order, Tuning};
 use wgpu_batchnorm::{Descriptor, Layout, Momentum, PlanError, Running, reference};
 
 use crate::check::OPERATIONS;
@@ -140,6 +140,29 @@ fn every_small_shape_is_covered_once() {
             }
         }
     }
+}
+
+/// Rows that begin and end within a load, whose ends two units meet in.
+#[test]
+fn ragged_rows_are_covered_once() {
+    let capabilities = Capabilities { int64: true, ..Capabilities::webgpu_default(AdapterKind::Cpu) };
+    let cached = Tuning { items: 0, ..Tuning::CPU };
+    let tunings = [cached, Tuning { slab: 0, merge: 0, ..cached }, Tuning { order: Order::Blocked, ..cached }];
+    let mut sides = [0; 3];
+    for (outer, channels, inner) in [1, 3]
+        .into_iter()
+        .flat_map(|o| [2, 4, 8, 12, 16].into_iter().flat_map(move |c| (2..50).map(move |i| (o, c, i))))
+    {
+        let descriptor = Descriptor::new([outer, channels, inner], Layout::ChannelsFirst);
+        for (operation, tuning) in OPERATIONS.into_iter().flat_map(|o| tunings.map(|tuning| (o, tuning))) {
+            let recipe = Recipe::new(&descriptor, operation, &capabilities, &tuning, &Choice::default()).unwrap();
+            assert_right(&descriptor, &recipe, &capabilities);
+            let over_x = recipe.dispatches.iter().find(|dispatch| dispatch.permutation.kernel.streams()).unwrap();
+            let permutation = over_x.permutation;
+            sides[if permutation.flags.has(Flag::Ragged) { permutation.side() as usize } else { 0 }] += 1;
+        }
+    }
+    assert!(sides.iter().all(|reached| *reached > 100), "not ragged, by four, by eight: {sides:?}");
 }
 
 proptest! {

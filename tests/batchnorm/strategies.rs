@@ -103,14 +103,16 @@ fn orders() -> impl Strategy<Value = Order> {
 pub fn tunings() -> impl Strategy<Value = Tuning> {
     let number = || prop_oneof![0..5u32, (0..10u32).prop_map(|power| 1 << power), 0..2000u32, any::<u32>()];
     let pair = || [number(), number()];
-    let any = ((orders(), any::<bool>()), [pair(), pair()], [pair(), pair(), pair(), pair()], pair(), pair());
-    let any = any.prop_map(|((order, long), [resident, columns], [a, b, c, d], e, f)| Tuning {
+    let any =
+        ((orders(), any::<bool>(), any::<bool>()), [pair(), pair()], [pair(), pair(), pair(), pair()], pair(), pair());
+    let any = any.prop_map(|((order, long, twin), [resident, columns], [a, b, c, d], e, f)| Tuning {
         order,
         lanes: a[0],
         resident,
         share: a[1],
         columns,
         long,
+        twin,
         loads: b[0],
         across: b[1],
         workgroups: c[0],

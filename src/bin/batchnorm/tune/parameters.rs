@@ -77,6 +77,8 @@ fn of_software() -> Vec<Parameter> {
         parameter!(loads: [1, 2, 4, 8], quick: true),
         // Half as many words are faster where loads are loops, slower where 64-bit integers are emulated.
         parameter!(long: [true, false], quick: true),
+        // Wider vectors too.
+        parameter!(twin: [true, false], quick: true),
         // What other drivers than lavapipe may walk faster.
         parameter!(order: [Order::Interleaved, Order::Blocked], quick: false),
         // From one core to as many as software drivers use: more share the work more evenly, and merge more.

@@ -140,7 +140,19 @@ const AWKWARD: [(&str, &[usize]); 36] = [
 const ONE_VALUE: [(&str, &[usize]); 3] = [("NC", &[1, 1]), ("NCHW", &[1, 7, 1, 1]), ("NHWC", &[1, 1, 1, 20])];
 
 /// One of each layout that fits the registers of a workgroup and can be split too.
-const PAIR: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 6, 6]), ("NHWC", &[3, 5, 6, 8])];
+const PAIR: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 4, 8]), ("NHWC", &[3, 5, 6, 8])];
+
+/// Rows that begin and end within what one load moves: eight values, and in one shape four.
+const RAGGED: [(&str, &[usize]); 8] = [
+    ("NCL", &[4, 4, 10]),
+    ("NCL", &[3, 8, 9]),
+    ("NCL", &[2, 16, 11]),
+    ("NCL", &[5, 12, 15]),
+    ("NCHW", &[3, 24, 7, 7]),
+    ("NCHW", &[2, 4, 6, 7]),
+    ("NCHW", &[1, 8, 57, 57]),
+    ("NCDHW", &[2, 8, 3, 3, 3]),
+];
 
 /// One of each layout with an odd number of everything, so that 16-bit values share words across rows.
 const ODD: [(&str, &[usize]); 2] = [("NCL", &[3, 5, 7]), ("NLC", &[3, 7, 5])];
@@ -234,6 +246,27 @@ pub fn blocks(quick: bool) -> Vec<Block> {
             ),
             operations: OPERATIONS.to_vec(),
             ways: [2, 3, 4].map(|across| Way::tuned(Tuning { across, near: 0, ..Tuning::CPU })).to_vec(),
+        },
+        Block {
+            shows: "rows that no load divides",
+            subjects: subjects(&RAGGED),
+            operations: OPERATIONS.to_vec(),
+            ways: ragged().to_vec(),
+        },
+        Block {
+            shows: "rows that no load divides, with options",
+            subjects: each(
+                &subjects(&RAGGED[3..5]),
+                &[
+                    |it| it.types(Types::mixed(Float::F16)).activation(Activation::Relu).residual(true),
+                    |it| it.types(Types::all(Float::Bf16)).activation(Activation::Silu).residual(true),
+                    |it| it.activation(Activation::Relu).residual(true).health(true),
+                    |it| it.backward_from_y(true).activation(Activation::LeakyRelu(0.1)).health(true),
+                    |it| it.affine(false, false).renorm(RENORM).running(averaged()),
+                ],
+            ),
+            operations: [&OPERATIONS[..], &[Operation::Backward(Gradients::DX)]].concat(),
+            ways: ragged().to_vec(),
         },
         Block {
             shows: "awkward shapes in every family that they fit",
@@ -587,6 +620,16 @@ fn regimes() -> [Choice; 3] {
         Choice { regime: Some(Regime::Cached), ..BY_RULE },
         Choice { regime: Some(Regime::Split), parts: Some(3), ..BY_RULE },
     ]
+}
+
+/// Ways of going over rows that no load divides, where the device has 64-bit words: cached, split, lanes in blocks,
+/// and in place.
+fn ragged() -> [Way; 4] {
+    let cached = Tuning { items: 0, ..Tuning::CPU };
+    let split = Tuning { slab: 0, merge: 0, ..cached };
+    let blocks = Tuning { order: Order::Blocked, ..cached };
+    let in_place = Way { placement: Placement::InPlace, ..Way::tuned(cached) };
+    [Way::tuned(cached), Way::tuned(split), Way::tuned(blocks), in_place]
 }
 
 /// 16-byte and single accesses, lanes interleaved and in blocks.
