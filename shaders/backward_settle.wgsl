@@ -37,12 +37,23 @@ fn main(
     let u = used(at.unit);
     let mutual = settle(at.unit, u, sums, true);
 #if dx
-    let c = centre_of(u, at.unit);
-    scratch[plane_at(MEAN, at.unit)] = c.mean;
-    scratch[plane_at(SCALE, at.unit)] = spread(u.scale);
-    scratch[plane_at(SHIFT, at.unit)] = spread(u.shift);
-    scratch[plane_at(INVERSE, at.unit)] = c.inverse;
-    scratch[plane_at(LEVEL, at.unit)] = mutual.level;
-    scratch[plane_at(SLOPE, at.unit)] = mutual.slope;
+#if copies
+    for (var copy = at.unit; copy < all_copies(); copy += params.units) {
+        leave_known(copy, u, centre_of(u, at.unit), mutual);
+    }
+#else
+    leave_known(at.unit, u, centre_of(u, at.unit), mutual);
+#endif
 #endif
 }
+
+#if dx
+fn leave_known(unit: u32, u: Used, c: Centre, mutual: Mutual) {
+    scratch[plane_at(MEAN, unit)] = c.mean;
+    scratch[plane_at(SCALE, unit)] = spread(u.scale);
+    scratch[plane_at(SHIFT, unit)] = spread(u.shift);
+    scratch[plane_at(INVERSE, unit)] = c.inverse;
+    scratch[plane_at(LEVEL, unit)] = mutual.level;
+    scratch[plane_at(SLOPE, unit)] = mutual.slope;
+}
+#endif

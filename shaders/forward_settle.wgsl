@@ -34,7 +34,18 @@ fn main(
     let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
     leave(at.unit, statistics);
     let affine = affine_of(at.unit, statistics);
-    scratch[plane_at(MEAN, at.unit)] = spread(about_pivot.mean);
-    scratch[plane_at(SCALE, at.unit)] = spread(affine.scale);
-    scratch[plane_at(SHIFT, at.unit)] = spread(affine.shift);
+#if copies
+    for (var copy = at.unit; copy < all_copies(); copy += params.units) {
+        scratch[plane_at(PIVOT, copy)] = spread(centre);
+        leave_map(copy, about_pivot, affine);
+    }
+#else
+    leave_map(at.unit, about_pivot, affine);
+#endif
+}
+
+fn leave_map(unit: u32, about_pivot: Statistics, affine: Affine) {
+    scratch[plane_at(MEAN, unit)] = spread(about_pivot.mean);
+    scratch[plane_at(SCALE, unit)] = spread(affine.scale);
+    scratch[plane_at(SHIFT, unit)] = spread(affine.shift);
 }

@@ -346,7 +346,9 @@ impl Recipe {
         let meeting = u64::from(rounds * (FOLD + 1) + 1);
         let chunk = u64::from(dispatch.permutation.chunk);
         let settled = dispatch.permutation.flags.has(Flag::Settled);
-        let merging = if settled { 0 } else { u64::from(all_parts).div_ceil(lanes) + 1 + meeting };
+        let copies = u64::from(dispatch.params.copies(&dispatch.permutation));
+        let records = copies * u64::from(all_parts);
+        let merging = if settled { 0 } else { records.div_ceil(lanes) + 1 + meeting + copies };
         let (elements, units) = (u64::from(dispatch.permutation.elements()), u64::from(dispatch.permutation.units()));
         // (An empty batch has no step.)
         let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step.max(1))));

@@ -224,6 +224,10 @@ pub enum Flag {
     Twin,
     /// Rows begin and end within what one load moves.
     Ragged,
+    /// Several rows of channels are walked as one, so that 4 divides it.
+    Folded,
+    /// What was found of the same channel in each of those rows is merged.
+    Copies,
     /// Lanes load more than one run at a time, and the rest one by one.
     Chunked,
     /// The channel is the fastest axis.
@@ -316,11 +320,13 @@ pub enum Flag {
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 48] = [
+    const ALL: [(Self, &'static str); 50] = [
         (Self::Wide, "wide"),
         (Self::Long, "long"),
         (Self::Twin, "twin"),
         (Self::Ragged, "ragged"),
+        (Self::Folded, "folded"),
+        (Self::Copies, "copies"),
         (Self::Chunked, "chunked"),
         (Self::ChannelsLast, "channels_last"),
         (Self::Packed, "packed"),

@@ -70,6 +70,7 @@ impl Recipe {
             _ => {
                 walk.merge_parts();
                 walk.meet();
+                walk.iterations += u64::from(params.copies(&permutation));
             }
         }
         walk.iterations
@@ -111,9 +112,12 @@ struct Cursor {
 impl Params {
     fn cursor_at(&self, place: &Place, permutation: &Permutation) -> Cursor {
         let (row, column) = (place.first / self.inner, place.first % self.inner);
-        let unit = match permutation.flags.has(Flag::Ragged) {
-            true => place.unit * self.unit_stride / permutation.values() * permutation.side(),
-            false => self.unit_address(place.unit),
+        let unit = match permutation.flags {
+            flags if flags.has(Flag::Ragged) => {
+                place.unit * self.unit_stride / permutation.values() * permutation.side()
+            }
+            flags if flags.has(Flag::Folded) => self.base.wrapping_add(place.unit * self.unit_stride),
+            _ => self.unit_address(place.unit),
         };
         let row_start = unit.wrapping_add(row.wrapping_mul(self.row_stride));
         Cursor { address: row_start.wrapping_add(column), column }
@@ -121,6 +125,11 @@ impl Params {
 
     fn channel_of(&self, unit: u32) -> u32 {
         unit / self.channel_divisor % self.channel_modulus
+    }
+
+    /// How many of each channel a kernel finds records of.
+    pub(crate) fn copies(&self, permutation: &Permutation) -> u32 {
+        if permutation.flags.has(Flag::Copies) { 4 * self.row_stride / self.units } else { 1 }
     }
 
     fn group_of(&self, unit: u32) -> u32 {
@@ -245,7 +254,8 @@ impl<F: FnMut(Element)> Walk<'_, F> {
 
     fn merge_parts(&mut self) {
         let mut part = self.place.lane;
-        while self.loops_on(part < self.params.all_parts) {
+        let records = self.params.all_parts * self.params.copies(&self.permutation);
+        while self.loops_on(part < records) {
             part = part.wrapping_add(self.permutation.tile.lanes);
         }
     }

@@ -7,6 +7,17 @@ const MEAN: u32 = 1u;   // of x - pivot
 const SCALE: u32 = 2u;
 const SHIFT: u32 = 3u;
 
+#if copies
+// Where values lie four to a V, one of a copy's.
+const VALUE: u32 = 4u;  // from one value of a record to the next
+fn record_at(part: u32, copy: u32) -> u32 { return 12u * (part * params.row_stride + copy / 4u) + copy % 4u; }
+
+fn plane_at(plane: u32, copy: u32) -> u32 {
+    return 4u * ((3u * params.all_parts + plane) * params.row_stride) + copy;
+}
+#else
+const VALUE: u32 = 1u;
 fn record_at(part: u32, unit: u32) -> u32 { return 3u * (part * params.units + unit); }
 
 fn plane_at(plane: u32, unit: u32) -> u32 { return (3u * params.all_parts + plane) * params.units + unit; }
+#endif

@@ -20,14 +20,23 @@ fn used(unit: u32) -> Used {
     return Used(mean, r, scale_of(unit) * r, shift_of(unit), CHANNEL_ONE, CHANNEL_ZERO);
 }
 #else
+#if folded
+@group(0) @binding(7) var<storage, read> saved: array<f32>;
+fn saved_of(unit: u32, plane: u32) -> Channel {
+    let at = plane * params.channel_modulus + channels_at(unit);
+    return Channel(saved[at.x], saved[at.y], saved[at.z], saved[at.w]);
+}
+#else
 @group(0) @binding(7) var<storage, read> saved: array<Channel>;
+fn saved_of(unit: u32, plane: u32) -> Channel { return saved[plane * params.units + unit]; }
+#endif
 
 fn used(unit: u32) -> Used {
-    let mean = saved[unit];
-    let r = saved[params.units + unit];
+    let mean = saved_of(unit, 0u);
+    let r = saved_of(unit, 1u);
 #if renorm
-    let ratio = saved[4u * params.units + unit];
-    let offset = saved[5u * params.units + unit];
+    let ratio = saved_of(unit, 4u);
+    let offset = saved_of(unit, 5u);
     let gamma = scale_of(unit);
     return Used(mean, r, gamma * (r * ratio), shift_of(unit) + gamma * offset, ratio, offset);
 #else
@@ -39,7 +48,7 @@ fn used(unit: u32) -> Used {
 /// m, how many values the statistics were taken over.
 fn count_of(unit: u32) -> Channel {
 #if counted
-    return max(saved[3u * params.units + unit], CHANNEL_ONE);
+    return max(saved_of(unit, 3u), CHANNEL_ONE);
 #else
     return Channel(values_of(unit));
 #endif

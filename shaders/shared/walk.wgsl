@@ -27,6 +27,10 @@
 // behind. What is summed up are a unit's own values; what is stored are the runs that start in one of
 // its rows, by its own map and, for the rest of the last run, by that of the next unit.
 
+// Flag `folded`: rows of channels that 4 does not divide, channels last. So many rows as make whole runs are
+// walked as one row of as many times the channels, and each channel has copies. Flag `copies`: a kernel
+// that goes over no tensor, and merges what was found of the copies of each channel.
+
 struct Params {
     units: u32,             // of the whole tensor: the length of a plane of per-channel values
     first_unit: u32,
@@ -150,6 +154,17 @@ fn unit_address(unit: u32) -> u32 { return unit * params.unit_stride / (4u * SID
 #else
 fn unit_address(unit: u32) -> u32 { return params.base + unit * params.unit_stride; }
 #endif
+#endif
+
+#if folded
+/// The channels of the values of a V.
+fn channels_at(unit: u32) -> vec4<u32> { return (4u * unit + vec4(0u, 1u, 2u, 3u)) % params.channel_modulus; }
+#endif
+
+#if copies
+/// How many copies a channel has, and channels all of them are: those of a row.
+fn copies() -> u32 { return all_copies() / params.units; }
+fn all_copies() -> u32 { return 4u * params.row_stride; }
 #endif
 
 /// Where the running statistics of a unit are.

@@ -140,8 +140,9 @@ impl Assembly<'_, '_> {
             let params = self.stretches[i].params;
             if params.first_part == 0 {
                 // One unit an invocation.
-                let units = params.first_unit..params.end_unit;
-                let params = Params { tiles: self.form.of_units().tiles(&units), ..params };
+                let Params { first_unit, end_unit, .. } = self.of_channels(params);
+                let units = first_unit..end_unit;
+                let params = Params { tiles: self.form.of_units().tiles(&units), ..self.of_channels(params) };
                 let permutation = self.permutation(kernel, flags);
                 self.push(permutation, u64::from(params.tiles), params, vec![])?;
             }
@@ -153,8 +154,16 @@ impl Assembly<'_, '_> {
     pub(super) fn small(&mut self, kernel: Kernel, flags: Flags, many: u32) -> Result<(), PlanError> {
         let permutation = self.permutation(kernel, flags);
         let workgroups = many.div_ceil(self.form.tile.invocations());
-        let params = self.stretches[0].params;
+        let params = self.of_channels(self.stretches[0].params);
         self.push(permutation, u64::from(workgroups), params, vec![])
+    }
+
+    /// As kernels have them that go over no tensor.
+    fn of_channels(&self, params: Params) -> Params {
+        match self.geometry.folded {
+            Some(_) => Params { units: params.channel_modulus, end_unit: params.channel_modulus, ..params },
+            None => params,
+        }
     }
 
     fn forward_in_one(&mut self, kernel: Kernel) -> Result<(), PlanError> {
@@ -189,12 +198,12 @@ impl Assembly<'_, '_> {
 
     /// Whether a dispatch of its own merges the parts: where it is cheaper, where an invocation of the last
     /// dispatch, which would merge those of all its units, would loop for long, and where one would have to merge
-    /// those of its neighbours' units besides.
+    /// those of its neighbours' units besides, or of its units' copies.
     fn settles(&self) -> bool {
         let (parts, lanes) = (self.stretches[0].params.all_parts, self.form.tile.lanes);
         let merged = u64::from(parts.div_ceil(lanes)) * u64::from(self.form.units());
-        let ragged = self.geometry.ragged.is_some();
-        ragged || parts >= self.planner.tuning.settle || merged > u64::from(MOST_MERGES)
+        let joined = self.geometry.ragged.is_some() || self.geometry.folded.is_some();
+        joined || parts >= self.planner.tuning.settle || merged > u64::from(MOST_MERGES)
     }
 
     /// Every window's records; the first of all dispatches counts.
@@ -217,7 +226,8 @@ impl Assembly<'_, '_> {
     /// The running statistics moved by what has been saved.
     fn move_running(&mut self) -> Result<(), PlanError> {
         let Some(running) = self.planner.descriptor.running else { return Ok(()) };
-        let Params { units, channel_modulus, group_modulus, kept_steps, .. } = self.stretches[0].params;
+        let params = self.of_channels(self.stretches[0].params);
+        let Params { units, channel_modulus, group_modulus, kept_steps, .. } = params;
         let cumulative = running.momentum == Momentum::Cumulative;
         let many = match self.geometry.groups {
             None => units,

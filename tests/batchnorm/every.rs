@@ -144,7 +144,7 @@ type Form = (Kernel, Flags, u32, u32);
 
 fn form(permutation: &Permutation) -> Form {
     let Permutation { kernel, flags, items, dims, .. } = *permutation;
-    let moves = [Flag::Chunked, Flag::Long, Flag::Twin, Flag::Ragged];
+    let moves = [Flag::Chunked, Flag::Long, Flag::Twin, Flag::Ragged, Flag::Folded, Flag::Copies];
     (kernel, moves.into_iter().fold(flags, Flags::without), items, dims)
 }
 

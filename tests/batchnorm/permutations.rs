@@ -165,11 +165,11 @@ pub fn on_all_cores<T: Sync>(all: &[T], each: impl Fn(&T) + Sync) {
 fn all_are_valid_on_every_backend() {
     let all = checked();
     let of_tile = |(i, permutation): (usize, Permutation)| Permutation { tile: TILES[i % TILES.len()], ..permutation };
-    // Of ragged rows too, with the loads in flight that software drivers get.
+    // Of ragged rows and of folded ones too, with the loads in flight that software drivers get.
     let has_loads = |p: &Permutation| !p.kernel.streams() || p.chunk * p.side() == Tuning::CPU.loads;
-    let ragged = all.iter().flat_map(|p| ways(*p)).filter(|p| p.flags.has(Flag::Ragged) && has_loads(p));
-    let ragged: Vec<Permutation> = ragged.collect();
-    let all: Vec<Permutation> = all.into_iter().chain(ragged).enumerate().map(of_tile).collect();
+    let joined = |p: &Permutation| [Flag::Ragged, Flag::Folded, Flag::Copies].into_iter().any(|flag| p.flags.has(flag));
+    let joined: Vec<Permutation> = all.iter().flat_map(|p| ways(*p)).filter(|p| joined(p) && has_loads(p)).collect();
+    let all: Vec<Permutation> = all.into_iter().chain(joined).enumerate().map(of_tile).collect();
     check(&all);
     say(&format!("{} permutations through naga to SPIR-V, MSL, HLSL and GLSL", all.len()));
 }
@@ -187,23 +187,32 @@ pub fn fullest() -> Vec<Permutation> {
 /// `recipes::stay_within_what_is_validated` proves it.
 pub const WAYS: [[u32; 2]; 7] = [[1, 1], [8, 1], [4, 1], [2, 1], [2, 2], [1, 3], [1, 4]];
 
-/// A permutation in all of them, and in 64-bit words, and two V at a time, where it can be.
+/// A permutation in all of them, and with all that software drivers do to move values faster: 64-bit words, two V at a
+/// time, rows that begin and end within those, several rows as one.
 pub fn ways(permutation: Permutation) -> impl Iterator<Item = Permutation> {
-    let (wide, streams) = (permutation.flags.has(Flag::Wide), permutation.kernel.streams());
-    let plain = wide && !permutation.flags.has(Flag::Strided) && !permutation.flags.has(Flag::Grouped);
-    let twins = plain && streams;
-    let rags = plain && !permutation.flags.has(Flag::ChannelsLast) && !permutation.flags.has(Flag::Masked);
-    let words =
-        [[false, false, false], [true, false, false], [true, true, false], [true, false, true], [true, true, true]];
-    let words =
-        words.into_iter().filter(move |[long, twin, ragged]| (!long || wide) && (!twin || twins) && (!ragged || rags));
-    words.flat_map(move |[long, twin, ragged]| {
+    use Flag::*;
+    let own = [Chunked, Long, Twin, Ragged, Folded, Copies];
+    let flags = own.into_iter().fold(permutation.flags, Flags::without);
+    let (streams, wide, last) = (permutation.kernel.streams(), flags.has(Wide), flags.has(ChannelsLast));
+    let plain = !flags.has(Strided) && !flags.has(Grouped);
+    let dense = plain && !flags.has(Masked);
+    let moves: [(&[Flag], bool); 8] = [
+        (&[], true),
+        (&[Long], wide),
+        (&[Long, Twin], wide && streams && plain),
+        (&[Long, Ragged], wide && !last && dense),
+        (&[Long, Twin, Ragged], wide && streams && !last && dense),
+        (&[Long, Folded], wide && streams && last && dense && !flags.has(Given)),
+        (&[Long, Twin, Folded], wide && streams && last && dense && !flags.has(Given)),
+        (&[Copies], !wide && !streams && last && dense),
+    ];
+    moves.into_iter().filter(|(_, can)| *can).flat_map(move |(moves, _)| {
+        let flags = moves.iter().fold(flags, |flags, flag| flags.with(*flag));
         let ways = WAYS.into_iter().filter(move |[chunk, across]| streams || chunk * across == 1);
-        ways.filter(move |[_, across]| !ragged || *across == 1).map(move |[chunk, across]| {
-            let own = [Flag::Chunked, Flag::Long, Flag::Twin, Flag::Ragged];
-            let flags = own.into_iter().fold(permutation.flags, Flags::without);
-            let more = [(Flag::Chunked, chunk > 1), (Flag::Long, long), (Flag::Twin, twin), (Flag::Ragged, ragged)];
-            Permutation { flags: flags.and(Flags::of(&more)), chunk, across, ..permutation }
+        let ways = ways.filter(move |[_, across]| !flags.has(Ragged) || *across == 1);
+        ways.map(move |[chunk, across]| {
+            let flags = flags.and(Flags::of(&[(Chunked, chunk > 1)]));
+            Permutation { flags, chunk, across, ..permutation }
         })
     })
 }

@@ -47,7 +47,9 @@ fn assert_covers(descriptor: &Descriptor, recipe: &Recipe) {
                         assert!(!visits[address], "{descriptor:?} {recipe:#?}: {element:?} again");
                         visits[address] = true;
                         let whole = of_kernel.len() == 1 && !dispatch.permutation.flags.has(Flag::Grouped);
+                        // Of several rows walked as one, units are channels' copies.
                         let channel = element.unit as usize * if recipe.channels_last { width } else { 1 };
+                        let channel = channel % descriptor.channels();
                         let right = !whole || channels[address * width] == channel;
                         assert!(right, "{descriptor:?} {recipe:#?}: {element:?}");
                     });
@@ -106,6 +108,11 @@ fn assert_traffic(descriptor: &Descriptor, recipe: &Recipe) {
     let (of_part, of_unit) = if kernels(ForwardPartial) > 0 { (3, 4) } else { (2, 6) };
     let records = of_part * u64::from(recipe.parts) + of_unit;
     let scratch = if recipe.regime == Regime::Split { channel * per_unit * records } else { 0 };
+    // Of several rows walked as one, each channel has copies.
+    let folded = recipe.dispatches[0].permutation.flags.has(Flag::Folded);
+    let copies = if folded && scratch > 0 { recipe.scratch_bytes / scratch } else { 1 };
+    assert!(copies == 1 || [2, 4, 8].contains(&copies), "{recipe:#?}");
+    let scratch = copies * scratch;
     assert_eq!(recipe.scratch_bytes, scratch, "{recipe:#?}");
     assert_eq!(recipe.saved_bytes, if recipe.operation == Operation::Forward { 4 * channel } else { 0 });
 }
@@ -163,6 +170,26 @@ fn ragged_rows_are_covered_once() {
         }
     }
     assert!(sides.iter().all(|reached| *reached > 100), "not ragged, by four, by eight: {sides:?}");
+}
+
+/// Several rows of channels that 4 does not divide, walked as one.
+#[test]
+fn folded_rows_are_covered_once() {
+    let capabilities = Capabilities { int64: true, ..Capabilities::webgpu_default(AdapterKind::Cpu) };
+    let mut sides = [0; 3];
+    for (rows, channels) in [128, 132, 264, 271].into_iter().flat_map(|r| (2..24).map(move |c| (r, c))) {
+        let descriptor = Descriptor::new([rows, channels], Layout::ChannelsLast);
+        let tuning = Tuning { items: 0, share: 1, ..Tuning::CPU };
+        for operation in OPERATIONS {
+            let recipe = Recipe::new(&descriptor, operation, &capabilities, &tuning, &Choice::default()).unwrap();
+            assert_keeps_limits(&recipe, &capabilities);
+            assert_covers(&descriptor, &recipe);
+            let over_x = recipe.dispatches.iter().find(|dispatch| dispatch.permutation.kernel.streams()).unwrap();
+            let permutation = over_x.permutation;
+            sides[if permutation.flags.has(Flag::Folded) { permutation.side() as usize } else { 0 }] += 1;
+        }
+    }
+    assert!(sides.iter().all(|reached| *reached > 20), "not folded, by four, by eight: {sides:?}");
 }
 
 proptest! {

@@ -154,6 +154,10 @@ const RAGGED: [(&str, &[usize]); 8] = [
     ("NCDHW", &[2, 8, 3, 3, 3]),
 ];
 
+/// Channels that 4 does not divide, of enough rows that eight, four or two are walked as one.
+const FOLDED: [(&str, &[usize]); 4] =
+    [("NLC", &[40, 512, 3]), ("NHWC", &[4, 32, 64, 6]), ("NC", &[8196, 5]), ("NC", &[8196, 2])];
+
 /// One of each layout with an odd number of everything, so that 16-bit values share words across rows.
 const ODD: [(&str, &[usize]); 2] = [("NCL", &[3, 5, 7]), ("NLC", &[3, 7, 5])];
 
@@ -251,22 +255,19 @@ pub fn blocks(quick: bool) -> Vec<Block> {
             shows: "rows that no load divides",
             subjects: subjects(&RAGGED),
             operations: OPERATIONS.to_vec(),
-            ways: ragged().to_vec(),
+            ways: joined().to_vec(),
         },
         Block {
             shows: "rows that no load divides, with options",
-            subjects: each(
-                &subjects(&RAGGED[3..5]),
-                &[
-                    |it| it.types(Types::mixed(Float::F16)).activation(Activation::Relu).residual(true),
-                    |it| it.types(Types::all(Float::Bf16)).activation(Activation::Silu).residual(true),
-                    |it| it.activation(Activation::Relu).residual(true).health(true),
-                    |it| it.backward_from_y(true).activation(Activation::LeakyRelu(0.1)).health(true),
-                    |it| it.affine(false, false).renorm(RENORM).running(averaged()),
-                ],
-            ),
+            subjects: joined_with_options(&RAGGED[3..5]),
             operations: [&OPERATIONS[..], &[Operation::Backward(Gradients::DX)]].concat(),
-            ways: ragged().to_vec(),
+            ways: joined().to_vec(),
+        },
+        Block {
+            shows: "several rows of channels as one",
+            subjects: [subjects(&FOLDED), joined_with_options(&FOLDED[..2])].concat(),
+            operations: OPERATIONS.to_vec(),
+            ways: joined().to_vec(),
         },
         Block {
             shows: "awkward shapes in every family that they fit",
@@ -622,9 +623,23 @@ fn regimes() -> [Choice; 3] {
     ]
 }
 
-/// Ways of going over rows that no load divides, where the device has 64-bit words: cached, split, lanes in blocks,
-/// and in place.
-fn ragged() -> [Way; 4] {
+/// Units that meet within a load, or have copies, with what bears on that.
+fn joined_with_options(shapes: &[(&'static str, &[usize])]) -> Vec<Subject> {
+    each(
+        &subjects(shapes),
+        &[
+            |it| it.types(Types::mixed(Float::F16)).activation(Activation::Relu).residual(true),
+            |it| it.types(Types::all(Float::Bf16)).activation(Activation::Silu).residual(true),
+            |it| it.activation(Activation::Relu).residual(true).health(true),
+            |it| it.backward_from_y(true).activation(Activation::LeakyRelu(0.1)).health(true),
+            |it| it.affine(false, false).renorm(RENORM).running(averaged()),
+        ],
+    )
+}
+
+/// Ways of going over rows that no load divides, and over several as one, where the device has 64-bit words: cached,
+/// split, lanes in blocks, and in place.
+fn joined() -> [Way; 4] {
     let cached = Tuning { items: 0, ..Tuning::CPU };
     let split = Tuning { slab: 0, merge: 0, ..cached };
     let blocks = Tuning { order: Order::Blocked, ..cached };
