@@ -44,10 +44,15 @@ impl Planner<'_> {
             Some(other) => (other, vec![Window::whole(other)]),
             None => (geometry, windows),
         };
-        let streaming = self.streaming_form(geometry, &windows);
-        let regime = self.regime(geometry, &windows, resident, streaming)?;
+        let run = self.run(geometry, &windows);
+        let streaming = self.streaming_form(geometry, &windows, run);
+        // A kernel that goes over its units twice, with all that is worked out between, took lavapipe (Mesa 25.0) up to
+        // four seconds to compile for two units a lane.
+        let cached = self.streaming_form(geometry, &windows, if geometry.channels_last { [1, 1] } else { run });
+        let regime = self.regime(geometry, &windows, resident, cached)?;
         let form = match (regime, resident) {
             (Regime::Resident, Some(form)) => form,
+            (Regime::Cached, _) => cached,
             _ => streaming,
         };
         let stretches = self.stretches(geometry, &windows, form, regime)?;
@@ -86,7 +91,7 @@ impl Planner<'_> {
             ragged: None,
             folded: None,
         };
-        let form = self.streaming_form(geometry, &[]);
+        let form = self.streaming_form(geometry, &[], [1, 1]);
         let params = Params {
             units,
             end_unit: units,
@@ -249,7 +254,7 @@ impl Planner<'_> {
         geometry: Geometry,
         windows: &[Window],
         resident: Option<Form>,
-        streaming: Form,
+        cached: Form,
     ) -> Result<Regime, PlanError> {
         if self.is_elementwise() {
             return Ok(Regime::Elementwise);
@@ -264,20 +269,20 @@ impl Planner<'_> {
             Some(Regime::Resident) if resident.is_none() => {
                 because(format!("a channel's {length} elements do not fit a workgroup's registers and bindings"))
             }
-            Some(Regime::Cached) if !self.can_be_cached(geometry, streaming) => {
+            Some(Regime::Cached) if !self.can_be_cached(geometry, cached) => {
                 because("nothing is to be read twice, a lane would loop too long, or there are too few bindings".into())
             }
             Some(Regime::Elementwise) | None => {
-                let tiles = streaming.tiles(&(0..geometry.units));
+                let tiles = cached.tiles(&(0..geometry.units));
                 // Few parts would gain little.
                 let enough = tiles >= self.tuning.whole || self.cheap_parts(length) < 4;
-                let near = self.slab_bytes(geometry, streaming) <= u64::from(self.tuning.slab);
-                let enough = enough && near && windows.len() == 1 && streaming.across == 1;
+                let near = self.slab_bytes(geometry, cached) <= u64::from(self.tuning.slab);
+                let enough = enough && near && windows.len() == 1 && cached.across == 1;
                 // What fits is read once, even where few workgroups are busy: they have little to do, and a
                 // second dispatch would cost more.
                 Ok(match resident {
                     Some(_) => Regime::Resident,
-                    None if enough && self.can_be_cached(geometry, streaming) => Regime::Cached,
+                    None if enough && self.can_be_cached(geometry, cached) => Regime::Cached,
                     None => Regime::Split,
                 })
             }

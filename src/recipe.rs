@@ -154,7 +154,7 @@ impl fmt::Display for Regime {
 pub struct Choice {
     /// Resident, cached or split, where the operation knows them; ignored where it is elementwise.
     pub regime: Option<Regime>,
-    /// 16-byte accesses or single values.
+    /// Accesses of four values and more, or single values.
     pub wide: Option<bool>,
     /// The shape of a workgroup.
     pub tile: Option<Tile>,

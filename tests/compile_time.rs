@@ -58,7 +58,7 @@ fn in_views(of: Descriptor) -> Descriptor {
 
 /// Kept in registers, as many as fit, and too large for that; each in wide accesses and single ones; and with rows that
 /// begin and end within an access.
-const SHAPES: [[usize; 4]; 5] = [[4, 8, 4, 4], [4, 7, 3, 5], [8, 8, 64, 64], [8, 7, 63, 63], [8, 8, 63, 63]];
+const SHAPES: [[usize; 4]; 5] = [[4, 8, 4, 4], [4, 7, 3, 5], [8, 32, 64, 64], [8, 7, 63, 63], [8, 8, 63, 63]];
 
 const OPERATIONS: [Operation; 11] = [
     Operation::Inference,

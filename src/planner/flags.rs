@@ -32,8 +32,6 @@ impl Planner<'_> {
         let form = if kernel.streams() { form } else { form.of_units() };
         let Form { tile, items, elements, beside, chunk, across, .. } = form;
         let items = if kernel.is_resident() { items } else { 0 };
-        // It goes over its elements twice, here for two units: two runs at a time took lavapipe over a second to compile.
-        let chunk = if kernel == Kernel::BackwardCached && beside > 1 { 1 } else { chunk };
         let layout = layout.and(Flags::of(&[(Flag::Chunked, chunk > 1), (Flag::Twin, elements * beside > 1)]));
         let dims = if strided { self.dims(&(0..self.samples())).map_or(0, |dims| dims.len().max(1) as u32) } else { 0 };
         Permutation { kernel, flags: layout.and(flags), tile, items, chunk, across, dims }

@@ -41,11 +41,10 @@ impl Form {
 }
 
 impl Planner<'_> {
-    /// The workgroup that streams, over units of these windows.
-    pub(super) fn streaming_form(&self, geometry: Geometry, windows: &[Window]) -> Form {
+    /// The workgroup that streams, over units of these windows, by runs of so many elements and units.
+    pub(super) fn streaming_form(&self, geometry: Geometry, windows: &[Window], [elements, beside]: [u32; 2]) -> Form {
         let most = floor_power_of_two(self.invocations().min(self.memory_invocations(geometry)));
         let total = floor_power_of_two(self.tuning.lanes).min(most);
-        let [elements, beside] = self.run(geometry, windows);
         let lanes = if geometry.channels_last { 1 } else { self.lanes(geometry.length()).min(total) };
         let lanes = lanes.min((total / geometry.whole_runs()).max(1));
         let columns = self.columns(geometry, beside).min((total / lanes).max(1)).min(most);
@@ -68,7 +67,11 @@ impl Planner<'_> {
             return [side, 1];
         }
         let twin = self.tuning.twin && self.is_long(geometry) && geometry.groups.is_none() && !self.is_strided();
+        // Lanes that meet for each unit of a pair are much text: of 8 of them it took lavapipe (Mesa 25.0) up to two
+        // seconds to compile. There are two at the most where pairs fill half the columns.
+        let enough = self.columns(geometry, 2) >= self.tuning.columns[1] / 2;
         match twin && windows.iter().all(pairs) {
+            true if geometry.channels_last && !enough => [1, 1],
             true if geometry.channels_last => [1, 2],
             true => [2, 1],
             false => [1, 1],

@@ -140,7 +140,7 @@ const AWKWARD: [(&str, &[usize]); 36] = [
 const ONE_VALUE: [(&str, &[usize]); 3] = [("NC", &[1, 1]), ("NCHW", &[1, 7, 1, 1]), ("NHWC", &[1, 1, 1, 20])];
 
 /// One of each layout that fits the registers of a workgroup and can be split too.
-const PAIR: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 4, 8]), ("NHWC", &[3, 5, 6, 8])];
+const PAIR: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 4, 8]), ("NHWC", &[3, 5, 6, 32])];
 
 /// Rows that begin and end within what one load moves: eight values, and in one shape four.
 const RAGGED: [(&str, &[usize]); 8] = [
