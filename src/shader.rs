@@ -722,7 +722,7 @@ mod tests {
     fn is_known(condition: &str) -> bool {
         let named = |name: &str| Flag::named(name.trim_start_matches('!')).is_some();
         // Of some per-channel buffers, which flag it is depends on the import.
-        condition == "packed_$kind" || condition.split('|').all(named)
+        condition.trim_start_matches('!') == "packed_$kind" || condition.split('|').all(named)
     }
 
     /// A misspelt directive would quietly drop text.
