@@ -129,6 +129,7 @@ impl Kernels {
             wgpu::DeviceType::Cpu => AdapterKind::Cpu,
             _ => AdapterKind::Gpu,
         };
+        let int64 = device.features().contains(wgpu::Features::SHADER_INT64);
         let capabilities = Capabilities {
             kind,
             invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
@@ -136,9 +137,9 @@ impl Kernels {
             workgroups: limits.max_compute_workgroups_per_dimension,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
-            int64: device.features().contains(wgpu::Features::SHADER_INT64),
-            // The kernels read 16 bytes at a time.
-            alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(16),
+            int64,
+            // What kernels read at a time.
+            alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(if int64 { 32 } else { 16 }),
         };
         let shared = Shared {
             device: device.clone(),

@@ -27,8 +27,8 @@ pub struct Capabilities {
     pub storage_buffers: u32,
     /// Whether kernels may have 64-bit integers: `Features::SHADER_INT64`.
     pub int64: bool,
-    /// What the offsets of bindings must be multiples of: `min_storage_buffer_offset_alignment`, and at least 16,
-    /// since kernels read 16 bytes at a time.
+    /// What the offsets of bindings must be multiples of: `min_storage_buffer_offset_alignment`, and at least the
+    /// bytes that kernels read at a time: 16, or 32 with 64-bit integers.
     pub alignment: u64,
 }
 
@@ -154,7 +154,7 @@ impl fmt::Display for Regime {
 pub struct Choice {
     /// Resident, cached or split, where the operation knows them; ignored where it is elementwise.
     pub regime: Option<Regime>,
-    /// Accesses of four values and more, or single values.
+    /// Accesses of four values and more, which the fastest axis has to be whole of, or single values.
     pub wide: Option<bool>,
     /// The shape of a workgroup.
     pub tile: Option<Tile>,

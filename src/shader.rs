@@ -5,7 +5,7 @@
 //! | directive | meaning |
 //! |---|---|
 //! | `#import name` | the text of `shaders/shared/name.wgsl` |
-//! | `#import name a 1 b` | the same with `$name`, `$binding` and `$kind` standing for a, 1 and b |
+//! | `#import name a 1 b` | the same with `$name`, `$binding` and `$kind` standing for a, 1 and b (in pieces of loops, for counts and numbers) |
 //! | `#if flag` … `#else` … `#endif` | kept where the permutation has (has not) the flag; `!flag` where it has not, `a b` where both hold, `a\|b` where one does |
 //! | `#unroll k COUNT` … `#end` | the lines COUNT times, `$k` standing for 0, 1, …; may hold another |
 //!
@@ -442,8 +442,8 @@ impl fmt::Display for Tile {
 /// that would be a large lane, so that both levels round alike.
 pub const BLOCK: u32 = 64;
 
-/// Elements of a forward pass's first block (several runs); each of the next is four times as long, up to BLOCK chunks. Of normally
-/// distributed values the variance of 128 to 4,096 was then within 8 units of rounding (the worst of 10,000), with a
+/// Elements of a forward pass's first block (several runs); each of the next is four times as long, up to BLOCK chunks.
+/// Of normally distributed values the variance of 128 to 4,096 was then within 8 units of rounding (the worst of 10,000), with a
 /// first block of 8 and all others of BLOCK chunks within 13.
 pub const FIRST: u32 = 4;
 

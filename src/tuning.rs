@@ -44,9 +44,11 @@ pub struct Tuning {
     pub share: u32,
     /// The most units side by side in a workgroup, channels first and channels last (powers of two).
     pub columns: [u32; 2],
-    /// Whether 16 bytes move as two 64-bit words, where the device has such.
+    /// Whether 16 bytes move as two 64-bit words, where the device has such; and whether, channels last, several rows
+    /// of channels that 4 does not divide are walked as one.
     pub long: bool,
-    /// Whether twice 16 bytes move at a time, where 16 do as 64-bit words and rows hold whole pairs.
+    /// Whether twice 16 bytes move at a time, where 16 do as 64-bit words and rows hold whole pairs; and whether,
+    /// channels first, rows that are no whole 16 bytes are walked by all those that they touch.
     pub twin: bool,
     /// Loads of 16 bytes that an invocation has in flight when it streams: of neighbouring elements, and of the
     /// units that it walks along together.

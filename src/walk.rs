@@ -8,11 +8,12 @@ use crate::shader::{BLOCK, FIRST, FOLD, Flag, Kernel, Permutation, last_lanes};
 /// One element of x on an invocation's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element {
-    /// The unit it belongs to: a channel, or, channels last and wide, four of them side by side.
+    /// The unit it belongs to: a channel, or, channels last and wide, four of them side by side. (Where units meet
+    /// within it, the one that it starts in.)
     pub unit: u32,
     /// The part of that unit.
     pub part: u32,
-    /// Where it is in x, counted in loads: four values each where the recipe is wide, else one.
+    /// Where it is in x, counted in V: four values where the recipe is wide, else one.
     pub address: u32,
 }
 

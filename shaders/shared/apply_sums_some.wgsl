@@ -1,4 +1,4 @@
-        // So many runs of each unit.
+        // One round of `apply_sums`: $name runs of each unit.
 #unroll k $name
         let at_$k = address_of(cursor);
         let stores_$k = starts_at(at.unit, cursor.column);

@@ -1,4 +1,4 @@
-            // So many runs of each unit.
+            // One round of `gather_moments`: $name runs of each unit.
 #unroll k $name
             let at_$k = address_of(cursor);
 #unroll e ELEMENTS

@@ -1,5 +1,6 @@
-// y = ((x - centre) - mean) * scale + shift over a lane's elements of each of its units; the mean of x is centre + mean. In this order because x * scale + shift' would lose what
-// x - centre keeps when the mean is large, and so would centre + mean rounded to one f32.
+// y = ((x - centre) - mean) * scale + shift over a lane's elements of each of its units; the mean of x is
+// centre + mean. In this order because x * scale + shift' would lose what x - centre keeps when the mean
+// is large, and so would centre + mean rounded to one f32.
 
 struct Map {
     centre: V,

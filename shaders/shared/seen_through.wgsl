@@ -1,4 +1,4 @@
-            // Run $name: x - mean, and dy pulled through the activation.
+            // Run $name, the $kind-th across: x - mean, and dy pulled through the activation.
             var z_$name: Run;
             var seen_$name: Run;
             var scale_$name: Run;

@@ -281,8 +281,11 @@ impl Assembly<'_, '_> {
             self.over_windows(kernel, |_, _| all)?;
         } else {
             let dresidual = all.has(Flag::Dresidual);
-            // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much.
-            let full = first.and(Flags::of(&[(Flag::Dx, frozen && wanted.dx), (Flag::Dresidual, dresidual)]));
+            // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much; but not over a dy
+            // of which the unit before writes what this one has yet to sum.
+            let shared = self.geometry.ragged.is_some() && sums;
+            let on_the_way = frozen && wanted.dx && !shared;
+            let full = first.and(Flags::of(&[(Flag::Dx, on_the_way), (Flag::Dresidual, dresidual)]));
             let at_once = self.fits(Kernel::BackwardPartial, full);
             // Channels that are lost are counted by the kernel that ends with them.
             let notes = all.has(Flag::Health);

@@ -184,6 +184,8 @@ impl Planner<'_> {
         };
         let plain = !wide && !channels_last && groups.is_none() && !self.is_strided() && !self.tensors().is_empty();
         let plain = plain && self.descriptor.padding == Padding::None && self.choice.wide != Some(false);
+        // A workgroup that goes over units twice has to own whole runs, which not every tile does.
+        let plain = plain && (self.choice.regime != Some(Regime::Cached) || self.choice.tile.is_none());
         let few = row.saturating_mul(u64::from(units)).saturating_mul(rows) <= i32::MAX as u64;
         let side = [2, 1].into_iter().find(|side| fits(*side))?;
         (plain && few && self.tuning.twin && self.has_long_words()).then(|| {

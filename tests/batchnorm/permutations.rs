@@ -185,7 +185,7 @@ pub fn fullest() -> Vec<Permutation> {
 
 /// The ways that lanes move values by the built-in tunings: elements at a time, and units.
 /// `recipes::stay_within_what_is_validated` proves it.
-pub const WAYS: [[u32; 2]; 7] = [[1, 1], [8, 1], [4, 1], [2, 1], [2, 2], [1, 3], [1, 4]];
+pub const WAYS: [[u32; 2]; 8] = [[1, 1], [8, 1], [4, 1], [2, 1], [2, 2], [1, 2], [1, 3], [1, 4]];
 
 /// A permutation in all of them, and with all that software drivers do to move values faster: 64-bit words, two V at a
 /// time, rows that begin and end within those, several rows as one.
@@ -196,12 +196,13 @@ pub fn ways(permutation: Permutation) -> impl Iterator<Item = Permutation> {
     let (streams, wide, last) = (permutation.kernel.streams(), flags.has(Wide), flags.has(ChannelsLast));
     let plain = !flags.has(Strided) && !flags.has(Grouped);
     let dense = plain && !flags.has(Masked);
-    let moves: [(&[Flag], bool); 8] = [
+    let moves: [(&[Flag], bool); 9] = [
         (&[], true),
         (&[Long], wide),
         (&[Long, Twin], wide && streams && plain),
         (&[Long, Ragged], wide && !last && dense),
         (&[Long, Twin, Ragged], wide && streams && !last && dense),
+        (&[Folded], wide && streams && last && dense && !flags.has(Given)),
         (&[Long, Folded], wide && streams && last && dense && !flags.has(Given)),
         (&[Long, Twin, Folded], wide && streams && last && dense && !flags.has(Given)),
         (&[Copies], !wide && !streams && last && dense),

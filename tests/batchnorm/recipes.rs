@@ -252,9 +252,9 @@ proptest! {
     #[test]
     fn stay_within_what_is_validated(
         (shape, layout) in shapes(), (name, option) in prop::sample::select(&OPTIONS[..]), operation in prop::sample::select(&every::OPERATIONS[..]),
-        kind in kinds(),
+        kind in kinds(), int64 in any::<bool>(),
     ) {
-        let capabilities = Capabilities::webgpu_default(kind);
+        let capabilities = Capabilities { int64, ..Capabilities::webgpu_default(kind) };
         let descriptor = option(Descriptor::new(shape, layout));
         if let Ok(recipe) = Recipe::new(&descriptor, operation, &capabilities, &Tuning::of(kind), &Choice::default()) {
             prop_assert!(tiles().any(|tile| tile == recipe.tile), "{}", recipe.tile);

@@ -80,10 +80,14 @@ const SHAPE: [usize; 4] = [8, 12, 5, 8];
 
 type Make = fn() -> Descriptor;
 
-const VARIANTS: [(&str, Make); 6] = [
+const VARIANTS: [(&str, Make); 8] = [
     ("channels first", || Descriptor::new(SHAPE, Layout::ChannelsFirst)),
     ("channels last", || Descriptor::new(SHAPE, Layout::ChannelsLast)),
     ("narrow", || Descriptor::new([8, 7, 3, 5], Layout::ChannelsLast)),
+    ("ragged", || Descriptor::new([8, 16, 7, 7], Layout::ChannelsFirst)),
+    ("ragged, finished", || {
+        Descriptor::new([8, 12, 5, 7], Layout::ChannelsFirst).activation(Activation::Relu).residual(true)
+    }),
     ("padded", || Descriptor::new(SHAPE, Layout::ChannelsFirst).padding(Padding::Mask(Mask::Bytes))),
     ("renormalized", || Descriptor::new(SHAPE, Layout::ChannelsLast).renorm(Renorm { r_max: 1.1, d_max: 0.2 })),
     ("finished", || Descriptor::new(SHAPE, Layout::ChannelsFirst).activation(Activation::Relu).residual(true)),

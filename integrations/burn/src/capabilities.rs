@@ -27,6 +27,7 @@ pub fn of_device(device: &Device) -> Result<Capabilities, Error> {
 pub fn of_client(client: &Client) -> Capabilities {
     let properties = client.properties();
     let hardware = &properties.hardware;
+    let int64 = properties.supports_type(ElemType::UInt(UIntKind::U64));
     Capabilities {
         // What is no card computes on the CPU.
         kind: if properties.identity.physical.is_some() { AdapterKind::Gpu } else { AdapterKind::Cpu },
@@ -36,8 +37,9 @@ pub fn of_client(client: &Client) -> Capabilities {
         binding_bytes: properties.memory.max_page_size,
         // cubecl keeps one back for itself.
         storage_buffers: hardware.max_bindings + 1,
-        int64: properties.supports_type(ElemType::UInt(UIntKind::U64)),
-        alignment: properties.memory.alignment.max(16),
+        int64,
+        // What kernels read at a time.
+        alignment: properties.memory.alignment.max(if int64 { 32 } else { 16 }),
     }
 }
 

@@ -142,13 +142,17 @@ const ONE_VALUE: [(&str, &[usize]); 3] = [("NC", &[1, 1]), ("NCHW", &[1, 7, 1, 1
 /// One of each layout that fits the registers of a workgroup and can be split too.
 const PAIR: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 4, 8]), ("NHWC", &[3, 5, 6, 32])];
 
+/// The same where loads do not come in pairs.
+const UNPAIRED: [(&str, &[usize]); 2] = [("NCHW", &[3, 4, 6, 6]), ("NHWC", &[3, 5, 6, 20])];
+
 /// Rows that begin and end within what one load moves: eight values, and in one shape four.
-const RAGGED: [(&str, &[usize]); 8] = [
+const RAGGED: [(&str, &[usize]); 9] = [
     ("NCL", &[4, 4, 10]),
     ("NCL", &[3, 8, 9]),
     ("NCL", &[2, 16, 11]),
     ("NCL", &[5, 12, 15]),
     ("NCHW", &[3, 24, 7, 7]),
+    ("NCHW", &[20, 8, 7, 7]),
     ("NCHW", &[2, 4, 6, 7]),
     ("NCHW", &[1, 8, 57, 57]),
     ("NCDHW", &[2, 8, 3, 3, 3]),
@@ -505,7 +509,7 @@ fn unhealthy(one: &Subject) -> Vec<Subject> {
 
 /// A few of everything, as far as it goes together.
 fn all_together() -> Vec<Subject> {
-    let pair = subjects(&PAIR);
+    let pair = [subjects(&PAIR), subjects(&UNPAIRED)].concat();
     let viewed = sliced(&pair).into_iter().map(|one| {
         one.with(|it| it.types(Types::mixed(Float::F16)).activation(Activation::Relu).residual(true).health(true))
     });
@@ -639,12 +643,12 @@ fn joined_with_options(shapes: &[(&'static str, &[usize])]) -> Vec<Subject> {
 
 /// Ways of going over rows that no load divides, and over several as one, where the device has 64-bit words: cached,
 /// split, lanes in blocks, and in place.
-fn joined() -> [Way; 4] {
+fn joined() -> [Way; 5] {
     let cached = Tuning { items: 0, ..Tuning::CPU };
     let split = Tuning { slab: 0, merge: 0, ..cached };
     let blocks = Tuning { order: Order::Blocked, ..cached };
-    let in_place = Way { placement: Placement::InPlace, ..Way::tuned(cached) };
-    [Way::tuned(cached), Way::tuned(split), Way::tuned(blocks), in_place]
+    let in_place = |tuning| Way { placement: Placement::InPlace, ..Way::tuned(tuning) };
+    [Way::tuned(cached), Way::tuned(split), Way::tuned(blocks), in_place(cached), in_place(split)]
 }
 
 /// 16-byte and single accesses, lanes interleaved and in blocks.
