@@ -87,9 +87,10 @@ fn in_views(of: Descriptor, axes: usize) -> Descriptor {
 const SHARE: usize = 37;
 
 /// The fastest axis a multiple of 4 and not, which is the channels or not; and shapes of many axes.
-const SHAPES: [(&[usize], Layout); 8] = [
+const SHAPES: [(&[usize], Layout); 9] = [
     (&[64, 6, 12], Layout::ChannelsFirst),
     (&[64, 5, 7], Layout::ChannelsFirst),
+    (&[64, 8, 9], Layout::ChannelsFirst),
     (&[64, 6, 12], Layout::ChannelsLast),
     (&[64, 5, 7], Layout::ChannelsLast),
     (&[4, 3, 2, 3, 2, 8], Layout::ChannelsFirst),
@@ -148,6 +149,12 @@ fn form(permutation: &Permutation) -> Form {
     (kernel, moves.into_iter().fold(flags, Flags::without), items, dims)
 }
 
+/// Without what `permutations::ways` gives a permutation.
+fn at_rest(permutation: Permutation) -> Permutation {
+    let moves = [Flag::Long, Flag::Twin, Flag::Ragged, Flag::Folded, Flag::Copies];
+    Permutation { flags: moves.into_iter().fold(permutation.flags, Flags::without), ..permutation }
+}
+
 /// The same kernel for other buffers: y over x or dx over dy, several arguments in one buffer.
 pub fn variants(permutation: Permutation) -> Vec<Permutation> {
     let slots = permutation.slots();
@@ -183,14 +190,23 @@ impl Case {
     fn asks(&self) -> Vec<Permutation> {
         let Self { changes, shape, layout, operation, device, choice } = self;
         let descriptor = changes.iter().fold(Descriptor::new(*shape, *layout), |descriptor, change| change(descriptor));
-        let asks = |tuning: Tuning| match Recipe::new(&descriptor, *operation, device, &tuning, choice) {
-            Ok(recipe) => recipe.dispatches.iter().map(|dispatch| dispatch.permutation).collect(),
+        let asks = |(tuning, device): (Tuning, Capabilities)| match Recipe::new(
+            &descriptor,
+            *operation,
+            &device,
+            &tuning,
+            choice,
+        ) {
+            Ok(recipe) => recipe.dispatches.iter().map(|dispatch| at_rest(dispatch.permutation)).collect(),
             Err(PlanError::Option { .. } | PlanError::View { .. } | PlanError::Limit { .. }) => vec![],
             Err(PlanError::Choice { .. } | PlanError::NoRunning) => vec![],
             Err(error) => panic!("{operation} of {descriptor:?}: {error}"),
         };
-        // Parts merged by every workgroup, and by a dispatch of their own.
-        [Tuning::GPU, Tuning { settle: 1, ..Tuning::GPU }].into_iter().flat_map(asks).collect()
+        // Parts merged by every workgroup, and by a dispatch of their own; and rows that loads do not divide.
+        let software = Capabilities { int64: true, ..*device };
+        let settled = Tuning { settle: 1, ..Tuning::GPU };
+        let ragged = Tuning { items: 0, ..Tuning::CPU };
+        [(Tuning::GPU, *device), (settled, *device), (ragged, software)].into_iter().flat_map(asks).collect()
     }
 }
 
