@@ -38,9 +38,9 @@ impl Planner<'_> {
         let geometry = self.geometry(dims.as_deref())?;
         let windows = self.windows(geometry)?;
         let resident = if windows.len() == 1 { self.resident_form(geometry) } else { None };
-        let ragged = if windows.len() == 1 && resident.is_none() { self.ragged(geometry) } else { None };
-        let folded = if windows.len() == 1 && resident.is_none() { self.folded(geometry) } else { None };
-        let (geometry, windows) = match ragged.or(folded) {
+        let streams_whole = windows.len() == 1 && resident.is_none();
+        let joined = || self.ragged(geometry).or_else(|| self.folded(geometry));
+        let (geometry, windows) = match streams_whole.then(joined).flatten() {
             Some(other) => (other, vec![Window::whole(other)]),
             None => (geometry, windows),
         };
