@@ -48,8 +48,9 @@ fn main(
     var z_$k = V(0.0);
     var dy_$k = V(0.0);
     if has_$k {
-        z_$k = centred(load_x(to_$k)[0], centre);
-        dy_$k = pull(load_dy(to_$k), Run(z_$k * scale + shift), to_$k)[0];
+        let x = load_x(to_$k)[0];
+        z_$k = centred(x, centre);
+        dy_$k = pull(load_dy(to_$k), Run(given(x, z_$k, scale, shift)), to_$k)[0];
     }
     cursor = next(cursor);
 #end

@@ -1,14 +1,22 @@
 #import centred_by
 
-fn centred(x: V, c: Centre) -> V {
 #if from_y
+/// What the activation was given to make this y of it.
+fn undo(y: V) -> V {
 #if leaky_relu
-    let z = select(x, x / params.low, x < V(0.0));
+    return select(y, y / params.low, y < V(0.0));
 #else
-    let z = x;
-#endif
-    return (z - c.mean) * c.inverse;
-#else
-    return x - c.mean;
+    return y;
 #endif
 }
+
+fn centred(y: V, c: Centre) -> V { return (undo(y) - c.mean) * c.inverse; }
+
+/// Not by way of x: rounded, it could end up on the other side of the bend.
+fn given(y: V, z: V, scale: V, shift: V) -> V { return undo(y); }
+#else
+fn centred(x: V, c: Centre) -> V { return x - c.mean; }
+
+/// What the activation was given of an x that is z when centred.
+fn given(x: V, z: V, scale: V, shift: V) -> V { return z * scale + shift; }
+#endif

@@ -208,7 +208,8 @@ impl<'a> Tolerance<'a> {
         let mut off_x = Vec::with_capacity(places.len());
         for (i, place) in places.iter().enumerate() {
             let (unit, pulled, x) = (place.unit, gradients.dresidual[i], normalized[i]);
-            let of_slope = bent.slope_error(z[i], dz[i]) * f64::from(problem.dy[i].abs());
+            // From y the side of a bend is that of y.
+            let of_slope = if *from_y { 0.0 } else { bent.slope_error(z[i], dz[i]) * f64::from(problem.dy[i].abs()) };
             let d = of_slope + if epilogue.activation == Activation::Identity { 0.0 } else { 2.0 * U * pulled.abs() };
             let again = if *from_y {
                 4.0 * U * (x.abs() + (self.beta(place.channel) / self.gamma(place.channel)).abs())

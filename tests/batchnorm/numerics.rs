@@ -4,7 +4,7 @@ use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::verify::{Placement, Problem};
 use wgpu_batchnorm::{
-    Choice, Descriptor, Gpu, Gradients, Kernels, Layout, Momentum, Running, RunningVariance, reference,
+    Activation, Choice, Descriptor, Gpu, Gradients, Kernels, Layout, Momentum, Running, RunningVariance, reference,
 };
 
 use crate::adapters::on_every_gpu;
@@ -152,6 +152,21 @@ fn the_same_bits_every_time() {
                 assert!(first.same_bits(&again), "{}: {operation} {placement:?}", gpu.name());
             }
         }
+    });
+}
+
+/// A y so near the bend that x, found again from it and rounded, would be on the other side.
+#[test]
+fn from_y_the_side_of_the_bend_is_that_of_y() {
+    on_shapes(|gpu, kernels, descriptor| {
+        let descriptor = descriptor.backward_from_y(true).activation(Activation::LeakyRelu(0.1));
+        let mut problem = with_x(descriptor, |i, _, x| if i % 3 == 0 { x * 1e-9 } else { x + 3.0 });
+        let statistics = reference::forward(&problem.descriptor, &problem.tensors()).statistics;
+        for (c, beta) in problem.beta.iter_mut().enumerate() {
+            problem.gamma[c] = 1.0 + c as f32;
+            *beta = (f64::from(problem.gamma[c]) * statistics.mean[c] * statistics.inverse_deviation[c]) as f32;
+        }
+        check(gpu, kernels, &problem, Operation::Backward(Gradients::ALL), Placement::Separate);
     });
 }
 
