@@ -7,7 +7,8 @@
 // them get the same bits; the first part's writes dgamma and dbeta. Then it computes its own part of
 // dx, workgroups running backwards: the first dispatch has just left the end of x and dy in the cache.
 // Reads x and dy once, writes dx once. Flag `settled`: `backward_settle` has done the first half; flag
-// `given`: the sums are values that the caller brings.
+// `given`: the sums are values that the caller brings; flag `banded`: every other workgroup does for the next band
+// what the first dispatch has done for this one.
 
 #import element
 #import walk
@@ -19,12 +20,18 @@
 #import mutual
 #import lens
 #import pull
-#if !settled
+#if !settled|banded
 #import affine
 #import statistics
 #endif
-#if !settled !given
+#if !settled|banded !given
 #import sums
+#endif
+#if banded
+#import gather_sums
+#import backward_first
+#endif
+#if !settled !given
 #import sum_parts
 #import gradients
 #import health
@@ -37,7 +44,11 @@
 #import mutual_of
 @group(0) @binding(19) var<storage, read> sums: array<Channel>;
 #else
+#if banded
+@group(0) @binding(9) var<storage, read_write> scratch: array<V>;
+#else
 @group(0) @binding(9) var<storage, read> scratch: array<V>;
+#endif
 #endif
 
 #import apply_sums
@@ -50,7 +61,13 @@ fn main(
 ) {
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
-    let at = place(workgroups() - 1u - workgroup, local);
+#if banded
+    if goes_ahead(id, grid) {
+        backward_first(local, place_behind(workgroup, local));
+        return;
+    }
+#endif
+    let at = place_again(workgroup, local);
 #if settled|given
     if !at.inside { return; }
 #endif
@@ -63,6 +80,11 @@ fn main(
 #end
     if at.inside { apply_sums(at, lens, mutual); }
 }
+
+#if banded
+/// Nothing: dx waits for the sums.
+fn leave_on_the_way(inside: bool, address: u32, dy: Run, scale: Run) {}
+#endif
 
 struct Known {
     lens: Lens,

@@ -18,6 +18,7 @@
 #import lens
 #import pull
 #import gather_sums
+#import backward_first
 #import health
 #if dresidual
 #import writes dresidual 16
@@ -34,24 +35,15 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroup, local);
-    var lens: array<Lens, SEEN>;
-#unroll u SEEN
-    lens[$u] = lens_of(used(unit_of(at, $uu)), unit_of(at, $uu));
-#end
-
-    let mine = gather_sums(at, lens);
-#unroll u UNITS
-    let sums_$u = sum_lanes(local, mine[$u]);
-    if at.inside && at.lane == 0u {
-        let unit = unit_of(at, $uu);
+    backward_first(local, at);
 #if health from_y
-        if at.part == 0u && params.first_part == 0u { note(3u, tally_channels(lost(used(unit), unit))); }
-#endif
-        let to = sums_at(params.first_part + at.part, unit);
-        scratch[to] = sums_$u.a;
-        scratch[to + 1u] = sums_$u.b;
+#unroll u UNITS
+    if at.inside && at.lane == 0u && at.part == 0u && params.first_part == 0u {
+        let unit_$u = unit_of(at, $uu);
+        note(3u, tally_channels(lost(used(unit_$u), unit_$u)));
     }
 #end
+#endif
 }
 
 /// What needs no sums.

@@ -3,24 +3,34 @@
 // Every workgroup first merges the moments of all parts of its units, in one fixed order, so that all
 // of them get the same bits; the first part's writes the saved and the running statistics. Then it
 // normalises its own part. Workgroups run backwards: the first dispatch has just left the end of x in
-// the cache. Reads x once, writes y once. Flag `settled`: `forward_settle` has done the first half.
+// the cache. Reads x once, writes y once. Flag `settled`: `forward_settle` has done the first half; flag
+// `banded`: every other workgroup does for the next band what the first dispatch has done for this one.
 
 #import element
 #import walk
 #import x_to_y
 #import records
-#if !settled
+#if !settled|banded
 #import batch
 #import moments
+#import health
+#endif
+#if !settled
 #import merge_records
 #import affine
 #import outcome
-#import health
 #endif
 #import finish
 #import normalize
-
+#if banded
+#import valid
+#import pivot
+#import gather_moments
+#import forward_first
+@group(0) @binding(9) var<storage, read_write> scratch: array<V>;
+#else
 @group(0) @binding(9) var<storage, read> scratch: array<V>;
+#endif
 
 @compute @workgroup_size(LANES * COLUMNS)
 fn main(
@@ -30,7 +40,13 @@ fn main(
 ) {
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
-    let at = place(workgroups() - 1u - workgroup, local);
+#if banded
+    if goes_ahead(id, grid) {
+        forward_first(local, place_behind(workgroup, local));
+        return;
+    }
+#endif
+    let at = place_again(workgroup, local);
 #if settled
     if !at.inside { return; }
 #endif

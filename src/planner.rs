@@ -1,13 +1,14 @@
 //! From a descriptor and a device to a recipe: every rule by which kernels, tiles and parts are chosen.
 
 mod assembly;
+mod bands;
 mod flags;
 mod form;
 mod geometry;
 mod stretches;
 mod windows;
 
-use crate::descriptor::{Activation, Descriptor, Extent, Gradients, Kept, Tensor};
+use crate::descriptor::{Activation, Descriptor, Extent, Gradients, Kept, Padding, Tensor};
 use crate::error::PlanError;
 use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Recipe, Regime};
 use crate::shader::{Flag, Flags, Kernel, Permutation, Tile};
@@ -47,16 +48,19 @@ impl Planner<'_> {
         let run = self.run(geometry, &windows);
         let streaming = self.streaming_form(geometry, &windows, run);
         // A kernel that goes over its units twice, with all that is worked out between, took lavapipe (Mesa 25.0) up to
-        // four seconds to compile for two units a lane.
+        // four seconds to compile for two units a lane; and with a mask up to 1.3 for all of the loads.
         let cached = self.streaming_form(geometry, &windows, if geometry.channels_last { [1, 1] } else { run });
+        let masked = self.descriptor.padding != Padding::None;
+        let cached = Form { chunk: if masked { cached.chunk.div_ceil(2) } else { cached.chunk }, ..cached };
         let regime = self.regime(geometry, &windows, resident, cached)?;
         let form = match (regime, resident) {
             (Regime::Resident, Some(form)) => form,
             (Regime::Cached, _) => cached,
             _ => streaming,
         };
-        let stretches = self.stretches(geometry, &windows, form, regime)?;
-        let mut assembly = Assembly { planner: self, geometry, form, stretches, dispatches: vec![], scratch: 0 };
+        let band = self.band(geometry, &windows, form, regime);
+        let stretches = self.stretches(geometry, &windows, form, regime, band)?;
+        let mut assembly = Assembly { band, ..Assembly::of(self, geometry, form, stretches) };
         assembly.assemble(regime)?;
         let Assembly { stretches, dispatches, scratch, .. } = assembly;
         self.check_binding("scratch", scratch)?;
@@ -103,7 +107,7 @@ impl Planner<'_> {
             ..Params::default()
         };
         let stretches = vec![Stretch { params, pieces: vec![] }];
-        let mut assembly = Assembly { planner: self, geometry, form, stretches, dispatches: vec![], scratch: 0 };
+        let mut assembly = Assembly::of(self, geometry, form, stretches);
         let counts = self.descriptor.running.is_some_and(|running| running.has_counter());
         match self.operation {
             Operation::Forward => {
@@ -148,7 +152,9 @@ impl Planner<'_> {
         dispatches: Vec<Dispatch>,
         scratch_bytes: u64,
     ) -> Recipe {
-        let (bytes_read, bytes_written) = self.traffic(&dispatches, geometry, scratch_bytes);
+        let banded = |dispatch: &&Dispatch| dispatch.permutation.flags.has(Flag::Banded);
+        let bands = 1 + dispatches.iter().filter(banded).count() as u32;
+        let (bytes_read, bytes_written) = self.traffic(&dispatches, geometry, scratch_bytes, bands > 1);
         let uses_signs =
             self.kept() == Kept::Signs && (self.keeps_signs() || self.tensors().contains(&(Tensor::Dy, Tensor::Dy)));
         let units = geometry.channels();
@@ -161,6 +167,7 @@ impl Planner<'_> {
             tile: form.tile,
             order: form.order,
             parts,
+            bands,
             dispatches,
             scratch_bytes,
             saved_bytes: if saves { 4 * self.descriptor.saved_planes() * units } else { 0 },
@@ -352,8 +359,9 @@ impl Planner<'_> {
         Ok([workgroups.div_ceil(rows.max(1)) as u32, rows as u32])
     }
 
-    /// Bytes read and written by all dispatches: tensors as often as a kernel passes over them, the rest once.
-    fn traffic(&self, dispatches: &[Dispatch], geometry: Geometry, scratch: u64) -> (u64, u64) {
+    /// Bytes read and written by all dispatches: tensors as often as a kernel passes over them, but bands and the rest
+    /// once.
+    fn traffic(&self, dispatches: &[Dispatch], geometry: Geometry, scratch: u64, bands: bool) -> (u64, u64) {
         let x = self.values() * self.descriptor.types.x.bytes();
         let channel = self.extent.channels;
         let units = geometry.channels();
@@ -366,6 +374,8 @@ impl Planner<'_> {
             "saved" => 4 * units,
             "signs" => bits,
             "valid" => self.descriptor.padding_bytes(),
+            // In bands.
+            name if Tensor::ALL.iter().any(|tensor| tensor.name() == name) => x,
             _ => 0,
         };
         // A window has its share of the tensors.
@@ -383,13 +393,13 @@ impl Planner<'_> {
                 let tensor = Tensor::ALL.iter().any(|tensor| tensor.name() == name);
                 let writes = slot.access == crate::shader::Access::Write;
                 let moves = matches!(name, "running_mean" | "running_variance") && writes;
-                let bytes = if tensor { streams(dispatch).min(x) } else { size(name) };
+                let bytes = if tensor && !bands { streams(dispatch).min(x) } else { size(name) };
                 let planes = match (name, writes) {
                     ("saved", true) => self.descriptor.saved_planes(),
                     ("saved", false) => 2,
                     _ => 1,
                 };
-                if tensor || once.insert((slot.name.clone(), writes)) {
+                if tensor && !bands || once.insert((slot.name.clone(), writes)) {
                     read += if writes && !moves { 0 } else { bytes * planes };
                     written += if writes { bytes * planes } else { 0 };
                 }

@@ -275,6 +275,9 @@ pub struct Recipe {
     pub order: Order,
     /// Parts of a unit.
     pub parts: u32,
+    /// Bands of units, of which a cache holds each from the first pass to the second: 1 where all are gone over once
+    /// before any is again.
+    pub bands: u32,
     /// What is recorded, in order.
     pub dispatches: Vec<Dispatch>,
     /// Bytes of scratch that the caller lends, 0 for none.
@@ -287,8 +290,8 @@ pub struct Recipe {
     /// Bytes of the bits that a training forward keeps of its activation and a backward reads, 0 for none:
     /// [`Kept::Signs`].
     pub signs_bytes: u64,
-    /// Bytes that the dispatches read from memory: tensors once a dispatch that reads them, per-channel values
-    /// and scratch once in all, since what reads them again finds them in the cache.
+    /// Bytes that the dispatches read from memory: tensors once a dispatch that reads them, but bands, per-channel
+    /// values and scratch once in all, since what reads them again finds them in the cache.
     pub bytes_read: u64,
     /// Bytes that they write.
     pub bytes_written: u64,
@@ -345,7 +348,7 @@ impl Recipe {
         let rounds = u64::from(self.tile.lanes / last_lanes(self.tile.lanes)).ilog2() / FOLD.ilog2();
         let meeting = u64::from(rounds * (FOLD + 1) + 1);
         let chunk = u64::from(dispatch.permutation.chunk);
-        let settled = dispatch.permutation.flags.has(Flag::Settled);
+        let [settled, banded] = [Flag::Settled, Flag::Banded].map(|flag| dispatch.permutation.flags.has(flag));
         let copies = u64::from(dispatch.params.copies(&dispatch.permutation));
         let records = copies * u64::from(all_parts);
         let merging = if settled { 0 } else { records.div_ceil(lanes) + 1 + meeting + copies };
@@ -376,6 +379,9 @@ impl Recipe {
             Kernel::BackwardPartial => blocked + units * meeting,
             Kernel::BackwardCached => blocked + units * meeting + streaming,
             Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward => merging,
+            // An invocation goes over one band or the other.
+            Kernel::ForwardApply if banded => (units * merging + streaming).max(growing + units * meeting),
+            Kernel::BackwardApply if banded => (units * merging + streaming).max(blocked + units * meeting),
             Kernel::ForwardApply | Kernel::BackwardApply => units * merging + streaming,
         }
     }
@@ -383,10 +389,13 @@ impl Recipe {
 
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, regime, tile, parts, .. } = self;
+        let Self { operation, regime, tile, parts, bands, .. } = self;
         let layout = if self.channels_last { "channels last" } else { "channels first" };
         let bytes = self.dispatches.first().map_or(4, |dispatch| dispatch.permutation.bytes());
         writeln!(f, "{operation}: {regime}, {layout}, {bytes}-byte accesses, workgroups of {tile}, {parts} part(s)")?;
+        if *bands > 1 {
+            writeln!(f, "  in {bands} bands, each over again while a cache holds it")?;
+        }
         for Dispatch { permutation, grid: [x, y], .. } in &self.dispatches {
             let items =
                 if permutation.items > 0 { format!(", {} in registers", permutation.items) } else { String::new() };

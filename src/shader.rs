@@ -163,11 +163,12 @@ impl Kernel {
     }
 }
 
-const SHARED: [(&str, &str); 47] = [
+const SHARED: [(&str, &str); 49] = [
     ("activation", include_str!("../shaders/shared/activation.wgsl")),
     ("affine", include_str!("../shaders/shared/affine.wgsl")),
     ("apply_sums", include_str!("../shaders/shared/apply_sums.wgsl")),
     ("apply_sums_some", include_str!("../shaders/shared/apply_sums_some.wgsl")),
+    ("backward_first", include_str!("../shaders/shared/backward_first.wgsl")),
     ("batch", include_str!("../shaders/shared/batch.wgsl")),
     ("centred", include_str!("../shaders/shared/centred.wgsl")),
     ("centred_by", include_str!("../shaders/shared/centred_by.wgsl")),
@@ -178,6 +179,7 @@ const SHARED: [(&str, &str); 47] = [
     ("dy_to_dx", include_str!("../shaders/shared/dy_to_dx.wgsl")),
     ("element", include_str!("../shaders/shared/element.wgsl")),
     ("finish", include_str!("../shaders/shared/finish.wgsl")),
+    ("forward_first", include_str!("../shaders/shared/forward_first.wgsl")),
     ("gather_moments", include_str!("../shaders/shared/gather_moments.wgsl")),
     ("gather_moments_some", include_str!("../shaders/shared/gather_moments_some.wgsl")),
     ("gather_sums", include_str!("../shaders/shared/gather_sums.wgsl")),
@@ -310,6 +312,8 @@ pub enum Flag {
     Pivoted,
     /// An earlier dispatch has merged the parts.
     Settled,
+    /// The second pass over a band of units, and the first over the next one.
+    Banded,
     /// The caller brings the sums.
     Given,
     /// y is written over x, dx over dy.
@@ -320,7 +324,7 @@ pub enum Flag {
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 50] = [
+    const ALL: [(Self, &'static str); 51] = [
         (Self::Wide, "wide"),
         (Self::Long, "long"),
         (Self::Twin, "twin"),
@@ -368,6 +372,7 @@ impl Flag {
         (Self::Health, "health"),
         (Self::Pivoted, "pivoted"),
         (Self::Settled, "settled"),
+        (Self::Banded, "banded"),
         (Self::Given, "given"),
         (Self::InPlace, "in_place"),
         (Self::OneBuffer, "one_buffer"),
@@ -488,8 +493,9 @@ impl Permutation {
         let counts_differ = self.flags.has(Flag::Masked) || self.flags.has(Flag::Ragged);
         let count = if counts_differ { value } else { 4 };
         use Kernel::*;
+        let meets = self.flags.has(Flag::Banded) || !(self.flags.has(Flag::Settled) || self.flags.has(Flag::Given));
         let lane = match self.kernel {
-            _ if self.flags.has(Flag::Settled) || self.flags.has(Flag::Given) || self.kernel.is_small() => 0,
+            _ if !meets || self.kernel.is_small() => 0,
             ForwardCached | ForwardPartial | ForwardSettle | ForwardApply | Gather => 2 * value + count,
             ForwardResident | BackwardResident | BackwardCached | BackwardPartial | BackwardSettle | BackwardApply
             | GatherBackward => 2 * value,

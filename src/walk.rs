@@ -2,6 +2,8 @@
 //! `shaders/shared/walk.wgsl` and of the kernels' loops, in the same wrapping arithmetic, so that a
 //! recipe can be followed element by element without a GPU.
 
+use std::ops::Range;
+
 use crate::recipe::{Dispatch, Params, Recipe};
 use crate::shader::{BLOCK, FIRST, FOLD, Flag, Kernel, Permutation, last_lanes};
 
@@ -33,12 +35,16 @@ impl Recipe {
         let settles =
             matches!(kernel, Kernel::ForwardSettle | Kernel::BackwardSettle | Kernel::Gather | Kernel::GatherBackward);
         let workgroups = if settles { params.tiles } else { params.tiles * params.parts };
+        // Of two workgroups in turn one goes over a band, the other over the next.
+        let banded = flags.has(Flag::Banded);
+        let (workgroup, ahead) = if banded { (workgroup / 2, workgroup % 2 == 1) } else { (workgroup, false) };
         if workgroup >= workgroups {
             return 0;
         }
-        // The second dispatch runs backwards.
-        let number = if applies { workgroups - 1 - workgroup } else { workgroup };
-        let place = Place::new(params, &permutation, number, local);
+        // The second dispatch runs backwards, but not within a band.
+        let number = if applies && !banded { workgroups - 1 - workgroup } else { workgroup };
+        let units = if ahead { params.behind() } else { params.first_unit..params.end_unit };
+        let place = Place::new(params, &permutation, units, number, local);
         let cursor = params.cursor_at(&place, &permutation);
         let mut walk = Walk { params, permutation, place, element: place.first, cursor, iterations: 0, visit };
         // Lanes of each unit meet.
@@ -58,6 +64,10 @@ impl Recipe {
                 walk.element = place.first;
                 walk.place.inside = false;
                 walk.stream(place.end);
+            }
+            Kernel::ForwardApply | Kernel::BackwardApply if ahead => {
+                walk.blocks(kernel == Kernel::ForwardApply);
+                meet(&mut walk);
             }
             Kernel::ForwardApply | Kernel::BackwardApply => {
                 if !flags.has(Flag::Settled) && !flags.has(Flag::Given) {
@@ -89,18 +99,18 @@ struct Place {
 }
 
 impl Place {
-    fn new(params: &Params, permutation: &Permutation, workgroup: u32, local: u32) -> Self {
+    fn new(params: &Params, permutation: &Permutation, units: Range<u32>, workgroup: u32, local: u32) -> Self {
         let Permutation { tile, .. } = *permutation;
         let beside = permutation.beside();
         let column = workgroup % params.tiles * (tile.columns * permutation.units()) + local % tile.columns * beside;
-        let (unit, part) = (params.first_unit + column, workgroup / params.tiles);
+        let (unit, part) = (units.start + column, workgroup / params.tiles);
         let lane = local / tile.columns;
         let begin = part.wrapping_mul(params.part_length);
-        let clamped = unit.min(params.end_unit - beside);
+        let clamped = unit.min(units.end - beside);
         let part_end = begin.wrapping_add(params.part_length).min(params.length_of(clamped));
         let first = begin.wrapping_add(lane.wrapping_mul(params.lane_stride));
         let end = first.wrapping_add(params.lane_length.wrapping_mul(params.step)).min(part_end);
-        Self { unit: clamped, part, lane, first, end, inside: unit < params.end_unit }
+        Self { unit: clamped, part, lane, first, end, inside: unit < units.end }
     }
 }
 
@@ -122,6 +132,11 @@ impl Params {
         };
         let row_start = unit.wrapping_add(row.wrapping_mul(self.row_stride));
         Cursor { address: row_start.wrapping_add(column), column }
+    }
+
+    /// The units of the next band.
+    fn behind(&self) -> Range<u32> {
+        self.end_unit..(2 * self.end_unit - self.first_unit).min(self.units)
     }
 
     fn channel_of(&self, unit: u32) -> u32 {

@@ -6,6 +6,9 @@
 // has the units from first_unit to end_unit, its elements from `base` on, and its parts after those of
 // earlier windows of the same units.
 //
+// Flag `banded`: the units are gone over in bands that a cache holds from one pass to the next, and a workgroup
+// either goes over its band the second time, or over the next band, of as many units at the most, the first time.
+//
 // Flag `grouped`: a unit is not a channel but a channel within one group, or one step, that has
 // statistics of its own.
 //
@@ -101,10 +104,14 @@ struct Place {
 /// The place of an invocation in the workgroup of this number (tiles run fastest, so that
 /// workgroups in flight together read memory in order).
 fn place(workgroup: u32, local: u32) -> Place {
+    return place_in(params.first_unit, params.end_unit, workgroup, local);
+}
+
+fn place_in(first_unit: u32, end_unit: u32, workgroup: u32, local: u32) -> Place {
     let part = workgroup / params.tiles;
-    let unit = params.first_unit + workgroup % params.tiles * (COLUMNS * UNITS) + local % COLUMNS * BESIDE;
-    let inside = unit < params.end_unit;
-    let clamped = min(unit, params.end_unit - BESIDE);
+    let unit = first_unit + workgroup % params.tiles * (COLUMNS * UNITS) + local % COLUMNS * BESIDE;
+    let inside = unit < end_unit;
+    let clamped = min(unit, end_unit - BESIDE);
     let lane = local / COLUMNS;
     let begin = part * params.part_length;
     let part_end = min(begin + params.part_length, length_of(clamped));
@@ -112,6 +119,24 @@ fn place(workgroup: u32, local: u32) -> Place {
     let end = min(first + params.lane_length * params.step, part_end);
     return Place(clamped, part, lane, first, end, inside);
 }
+
+/// The same in a second pass: backwards, since the first has just left the end of x in the cache; but of bands
+/// forwards, so that as much is read and written between both passes wherever that is.
+fn place_again(workgroup: u32, local: u32) -> Place {
+#if banded
+    return place(workgroup, local);
+#else
+    return place(workgroups() - 1u - workgroup, local);
+#endif
+}
+
+#if banded
+/// The same in the next band.
+fn place_behind(workgroup: u32, local: u32) -> Place {
+    let band = params.end_unit - params.first_unit;
+    return place_in(params.end_unit, min(params.end_unit + band, params.units), workgroup, local);
+}
+#endif
 
 /// An invocation's units; the second where ragged is the next one.
 fn unit_of(at: Place, which: u32) -> u32 {
@@ -126,9 +151,14 @@ fn unit_of(at: Place, which: u32) -> u32 {
 fn beside(across: u32) -> u32 { return across * (COLUMNS * BESIDE) * params.unit_stride; }
 
 /// The number of the workgroup; the grid has a second dimension where one is too short for it.
-fn workgroup_number(id: vec3<u32>, grid: vec3<u32>) -> u32 {
-    return id.y * grid.x + id.x;
-}
+#if banded
+fn workgroup_number(id: vec3<u32>, grid: vec3<u32>) -> u32 { return (id.y * grid.x + id.x) / 2u; }
+
+/// Whether it is the one of two of that number that goes over the next band: both are in flight together.
+fn goes_ahead(id: vec3<u32>, grid: vec3<u32>) -> bool { return (id.y * grid.x + id.x) % 2u == 1u; }
+#else
+fn workgroup_number(id: vec3<u32>, grid: vec3<u32>) -> u32 { return id.y * grid.x + id.x; }
+#endif
 
 /// How many workgroups have work; the grid may have a few more.
 fn workgroups() -> u32 {

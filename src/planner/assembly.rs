@@ -1,5 +1,6 @@
 //! The dispatches of an operation, put together.
 
+use super::bands::Passes;
 use super::{Form, Geometry, MOST_CHUNKS, MOST_MERGES, Planner, Stretch};
 use crate::descriptor::{Descriptor, Gradients, Momentum};
 use crate::error::PlanError;
@@ -12,12 +13,18 @@ pub(super) struct Assembly<'a, 'b> {
     pub(super) geometry: Geometry,
     pub(super) form: Form,
     pub(super) stretches: Vec<Stretch>,
+    /// Units of a band.
+    pub(super) band: Option<u32>,
     pub(super) dispatches: Vec<Dispatch>,
     /// Bytes of scratch.
     pub(super) scratch: u64,
 }
 
-impl Assembly<'_, '_> {
+impl<'a, 'b> Assembly<'a, 'b> {
+    pub(super) fn of(planner: &'a Planner<'b>, geometry: Geometry, form: Form, stretches: Vec<Stretch>) -> Self {
+        Self { planner, geometry, form, stretches, band: None, dispatches: vec![], scratch: 0 }
+    }
+
     pub(super) fn assemble(&mut self, regime: Regime) -> Result<(), PlanError> {
         match (self.planner.operation, regime) {
             (Operation::Inference, _) => {
@@ -45,7 +52,9 @@ impl Assembly<'_, '_> {
         let Params { units, .. } = self.stretches[0].params;
         match planner.operation {
             Operation::Gather => {
-                self.forward_partials(false)?;
+                let first = |i, params: &Params| planner.forward_first(false, i, params);
+                self.over_windows(Kernel::ForwardPartial, first)?;
+                self.scratch = self.forward_records();
                 self.over_units(Kernel::Gather, planner.padding_flags())
             }
             Operation::Normalize => {
@@ -107,7 +116,7 @@ impl Assembly<'_, '_> {
         self.planner.permutation(self.geometry, self.form, kernel, flags)
     }
 
-    fn fits(&self, kernel: Kernel, flags: Flags) -> bool {
+    pub(super) fn fits(&self, kernel: Kernel, flags: Flags) -> bool {
         self.planner.fits_bindings(&self.permutation(kernel, flags))
     }
 
@@ -125,13 +134,29 @@ impl Assembly<'_, '_> {
     }
 
     /// A kernel once a window, over all of it, with flags that may depend on which window it is.
-    fn over_windows(&mut self, kernel: Kernel, flags: impl Fn(usize, &Params) -> Flags) -> Result<(), PlanError> {
+    pub(super) fn over_windows(
+        &mut self,
+        kernel: Kernel,
+        flags: impl Fn(usize, &Params) -> Flags,
+    ) -> Result<(), PlanError> {
         for i in 0..self.stretches.len() {
-            let Stretch { params, ref pieces } = self.stretches[i];
-            let (pieces, permutation) = (pieces.clone(), self.permutation(kernel, flags(i, &params)));
-            self.push(permutation, u64::from(params.tiles) * u64::from(params.parts), params, pieces)?;
+            let stretch = self.stretches[i].clone();
+            let flags = flags(i, &stretch.params);
+            self.over_window(stretch, kernel, flags, 1)?;
         }
         Ok(())
+    }
+
+    /// A kernel over one, with so many workgroups a part and tile.
+    pub(super) fn over_window(
+        &mut self,
+        Stretch { params, pieces }: Stretch,
+        kernel: Kernel,
+        flags: Flags,
+        times: u64,
+    ) -> Result<(), PlanError> {
+        let permutation = self.permutation(kernel, flags);
+        self.push(permutation, times * u64::from(params.tiles) * u64::from(params.parts), params, pieces)
     }
 
     /// A kernel once a range of units, whatever windows they come in.
@@ -139,15 +164,19 @@ impl Assembly<'_, '_> {
         for i in 0..self.stretches.len() {
             let params = self.stretches[i].params;
             if params.first_part == 0 {
-                // One unit an invocation.
-                let Params { first_unit, end_unit, .. } = self.of_channels(params);
-                let units = first_unit..end_unit;
-                let params = Params { tiles: self.form.of_units().tiles(&units), ..self.of_channels(params) };
-                let permutation = self.permutation(kernel, flags);
-                self.push(permutation, u64::from(params.tiles), params, vec![])?;
+                self.over_units_of(params, kernel, flags)?;
             }
         }
         Ok(())
+    }
+
+    /// A kernel over the units of these numbers, one an invocation.
+    pub(super) fn over_units_of(&mut self, params: Params, kernel: Kernel, flags: Flags) -> Result<(), PlanError> {
+        let params = self.of_channels(params);
+        let units = params.first_unit..params.end_unit;
+        let params = Params { tiles: self.form.of_units().tiles(&units), ..params };
+        let permutation = self.permutation(kernel, flags);
+        self.push(permutation, u64::from(params.tiles), params, vec![])
     }
 
     /// A kernel with an invocation for each of `many` things.
@@ -175,24 +204,28 @@ impl Assembly<'_, '_> {
     }
 
     fn forward_split(&mut self) -> Result<(), PlanError> {
+        use Kernel::{ForwardApply, ForwardPartial, ForwardSettle};
         let planner = self.planner;
-        let outcome = |moves| planner.outcome_flags(moves);
-        let apply = |moves| planner.finish_flags().and(planner.padding_flags()).and(outcome(moves));
+        let outcome = |moves| without_counter(planner.outcome_flags(moves));
+        let padding = planner.padding_flags();
+        let first = planner.forward_first(false, 0, &self.stretches[0].params);
+        let apply = |moves| planner.finish_flags().and(padding).and(outcome(moves));
+        let settled = planner.finish_flags().with(Flag::Settled);
+        // Bands' kernels have both passes to bind for.
+        self.band = self.band.filter(|_| self.fits_second(ForwardApply, first, settled));
         let can_move = planner.moves_at_once(self.geometry);
-        let moves = can_move && self.fits(Kernel::ForwardApply, without_counter(apply(true)));
-        let settles = self.settles() || !self.fits(Kernel::ForwardApply, without_counter(apply(moves)));
-        let moves =
-            if settles { can_move && self.fits(Kernel::ForwardSettle, without_counter(outcome(true))) } else { moves };
-        let counts = outcome(moves).has(Flag::Counter);
+        let moves = can_move && self.fits_second(ForwardApply, first, apply(true));
+        let settles = self.settles() || !self.fits_second(ForwardApply, first, apply(moves));
+        let moves = if settles { can_move && self.fits(ForwardSettle, outcome(true)) } else { moves };
+        let counts = planner.outcome_flags(moves).has(Flag::Counter);
 
-        self.forward_partials(counts)?;
-        if settles {
-            self.over_units(Kernel::ForwardSettle, without_counter(outcome(moves)).and(planner.padding_flags()))?;
-            let flags = planner.finish_flags().with(Flag::Settled);
-            self.over_windows(Kernel::ForwardApply, |_, _| flags)?;
-        } else {
-            self.over_windows(Kernel::ForwardApply, |_, _| without_counter(apply(moves)))?;
-        }
+        self.scratch = self.forward_records();
+        self.in_two_passes(Passes {
+            kernels: [ForwardPartial, ForwardSettle, ForwardApply],
+            first: &|i, params| planner.forward_first(counts, i, params),
+            settle: settles.then(|| outcome(moves).and(padding)),
+            second: if settles { settled } else { apply(moves) },
+        })?;
         if moves { Ok(()) } else { self.move_running() }
     }
 
@@ -204,17 +237,6 @@ impl Assembly<'_, '_> {
         let merged = u64::from(parts.div_ceil(lanes)) * u64::from(self.form.units());
         let joined = self.geometry.ragged.is_some() || self.geometry.folded.is_some();
         joined || parts >= self.planner.tuning.settle || merged > u64::from(MOST_MERGES)
-    }
-
-    /// Every window's records; the first of all dispatches counts.
-    fn forward_partials(&mut self, counts: bool) -> Result<(), PlanError> {
-        let planner = self.planner;
-        let partial = planner.padding_flags().and(Flags::of(&[(Flag::Health, planner.descriptor.health)]));
-        self.over_windows(Kernel::ForwardPartial, |i, params| {
-            partial.and(Flags::of(&[(Flag::Counter, counts && i == 0), (Flag::Pivoted, params.first_part > 0)]))
-        })?;
-        self.scratch = self.forward_records();
-        Ok(())
     }
 
     /// Three V a part and unit, and the planes of `shared/records.wgsl`.
@@ -264,6 +286,7 @@ impl Assembly<'_, '_> {
         let all = planner.backward_flags(true);
         let first = planner.backward_flags(false);
         let sums = wanted.dgamma || wanted.dbeta;
+        let notes = all.has(Flag::Health);
         let in_one = match regime {
             Regime::Resident => Some(Kernel::BackwardResident),
             Regime::Cached => Some(Kernel::BackwardCached),
@@ -281,14 +304,26 @@ impl Assembly<'_, '_> {
             self.over_windows(kernel, |_, _| all)?;
         } else {
             let dresidual = all.has(Flag::Dresidual);
+            let apply = |dresidual| {
+                first.and(Flags::of(&[
+                    (Flag::Dx, true),
+                    (Flag::Dgamma, wanted.dgamma),
+                    (Flag::Dbeta, wanted.dbeta),
+                    (Flag::Dresidual, dresidual),
+                    (Flag::Health, notes),
+                ]))
+            };
+            let settled = |dresidual| without_statistics(apply(dresidual)).with(Flag::Settled);
+            // Bands' kernels have both passes to bind for.
+            self.band = self.band.filter(|_| self.fits_second(Kernel::BackwardApply, first, settled(dresidual)));
             // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much; but not over a dy
             // of which the unit before writes what this one has yet to sum.
             let shared = self.geometry.ragged.is_some() && sums;
             let on_the_way = frozen && wanted.dx && !shared;
-            let full = first.and(Flags::of(&[(Flag::Dx, on_the_way), (Flag::Dresidual, dresidual)]));
+            let leaves = dresidual && self.band.is_none();
+            let full = first.and(Flags::of(&[(Flag::Dx, on_the_way), (Flag::Dresidual, leaves)]));
             let at_once = self.fits(Kernel::BackwardPartial, full);
             // Channels that are lost are counted by the kernel that ends with them.
-            let notes = all.has(Flag::Health);
             let noting = full.with(Flag::Health);
             let ends = notes && frozen && !sums && self.fits(Kernel::BackwardPartial, noting);
             let partial = match at_once {
@@ -296,16 +331,8 @@ impl Assembly<'_, '_> {
                 true => full,
                 false => first,
             };
-            self.over_windows(Kernel::BackwardPartial, |_, _| partial)?;
             let dx_later = wanted.dx && !partial.has(Flag::Dx);
-            let dresidual_later = dresidual && !at_once;
-            let apply = first.and(Flags::of(&[
-                (Flag::Dx, true),
-                (Flag::Dgamma, wanted.dgamma),
-                (Flag::Dbeta, wanted.dbeta),
-                (Flag::Dresidual, dresidual_later),
-                (Flag::Health, notes),
-            ]));
+            let dresidual_later = dresidual && !partial.has(Flag::Dresidual);
             let settle = without_elements(first).and(Flags::of(&[
                 (Flag::Dx, dx_later),
                 (Flag::Dgamma, wanted.dgamma),
@@ -319,16 +346,20 @@ impl Assembly<'_, '_> {
                     ("max_storage_buffers_per_shader_stage", u64::from(planner.capabilities.storage_buffers));
                 return Err(PlanError::Limit { what, needs, limit, has });
             }
-            if !dx_later {
+            if dx_later {
+                let apply = apply(dresidual_later);
+                let settles = self.settles() || !self.fits_second(Kernel::BackwardApply, first, apply);
+                self.in_two_passes(Passes {
+                    kernels: [Kernel::BackwardPartial, Kernel::BackwardSettle, Kernel::BackwardApply],
+                    first: &|_, _| partial,
+                    settle: settles.then_some(settle),
+                    second: if settles { settled(dresidual_later) } else { apply },
+                })?;
+            } else {
+                self.over_windows(Kernel::BackwardPartial, |_, _| partial)?;
                 if sums || notes && !ends {
                     self.over_units(Kernel::BackwardSettle, settle)?;
                 }
-            } else if !self.settles() && self.fits(Kernel::BackwardApply, apply) {
-                self.over_windows(Kernel::BackwardApply, |_, _| apply)?;
-            } else {
-                self.over_units(Kernel::BackwardSettle, settle)?;
-                let settled = without_statistics(apply).with(Flag::Settled);
-                self.over_windows(Kernel::BackwardApply, |_, _| settled)?;
             }
             self.scratch = records;
         }
@@ -361,7 +392,7 @@ impl Assembly<'_, '_> {
 }
 
 /// Of kernels that do not count batches.
-fn without_counter(flags: Flags) -> Flags {
+pub(super) fn without_counter(flags: Flags) -> Flags {
     flags.without(Flag::Counter)
 }
 

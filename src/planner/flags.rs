@@ -2,7 +2,7 @@
 
 use super::{Form, Geometry, Planner};
 use crate::descriptor::{Activation, Descriptor, Float, Gradients, Kept, Mask, Momentum, Padding};
-use crate::recipe::Operation;
+use crate::recipe::{Operation, Params};
 use crate::shader::{Flag, Flags, Kernel, Permutation};
 
 impl Planner<'_> {
@@ -102,6 +102,15 @@ impl Planner<'_> {
             (Flag::Health, *health),
             (Flag::Running, moves),
             (Flag::Counter, moves && counts),
+        ]))
+    }
+
+    /// What the first dispatch over a window does; the first of all counts.
+    pub(super) fn forward_first(&self, counts: bool, window: usize, params: &Params) -> Flags {
+        self.padding_flags().and(Flags::of(&[
+            (Flag::Health, self.descriptor.health),
+            (Flag::Counter, counts && window == 0),
+            (Flag::Pivoted, params.first_part > 0),
         ]))
     }
 

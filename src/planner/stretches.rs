@@ -8,6 +8,7 @@ use crate::recipe::{Operation, Params, Piece, Regime};
 use crate::tuning::Order;
 
 /// The numbers of the dispatches over a window, and what they bind of the tensors.
+#[derive(Clone)]
 pub(super) struct Stretch {
     pub(super) params: Params,
     pub(super) pieces: Vec<Piece>,
@@ -21,10 +22,13 @@ impl Planner<'_> {
         windows: &[Window],
         form: Form,
         regime: Regime,
+        band: Option<u32>,
     ) -> Result<Vec<Stretch>, PlanError> {
         let mut stretches = Vec::with_capacity(windows.len());
         // Windows of the same units come with the same parts: the first has the most units.
         let tiles = windows.first().map_or(1, |window| form.tiles(&window.units));
+        // Two bands are gone over at a time.
+        let tiles = band.map_or(tiles, |band| 2 * form.tiles(&(0..band)));
         let of_units = windows.iter().filter(|window| window.units.start == 0).count() as u64;
         // Three V a part and unit, and a few planes, are one binding.
         let planes = self.capabilities.binding_bytes / (4 * geometry.width() * u64::from(geometry.units)).max(1);

@@ -290,4 +290,4 @@ impl Planner<'_> {
 }
 
 /// Blocks that x may be cut in. Each takes two or three dispatches.
-const MOST_WINDOWS: usize = 4_096;
+pub(super) const MOST_WINDOWS: usize = 4_096;

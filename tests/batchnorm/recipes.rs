@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Dispatch, Operation, Recipe, Regime};
 use wgpu_batchnorm::shader::{Access, Flag, Kernel};
 use wgpu_batchnorm::tuning::{AdapterKind, Order, Tuning};
-use wgpu_batchnorm::{Descriptor, Layout, Momentum, PlanError, Running, reference};
+use wgpu_batchnorm::{Descriptor, Gradients, Layout, Momentum, PlanError, Running, reference};
 
 use crate::check::OPERATIONS;
 use crate::every::{self, OPTIONS, is_single};
@@ -32,6 +32,9 @@ fn recipe(
 fn assert_covers(descriptor: &Descriptor, recipe: &Recipe) {
     let width = if recipe.wide { 4 } else { 1 };
     let channels: Vec<usize> = reference::channels_of(descriptor).collect();
+    if recipe.bands > 1 {
+        return assert_bands_cover(descriptor, recipe, channels.len() / width);
+    }
     for of_kernel in recipe.dispatches.chunk_by(|a, b| a.permutation.kernel == b.permutation.kernel) {
         let kernel = of_kernel[0].permutation.kernel;
         let mut visited = 0;
@@ -64,6 +67,31 @@ fn assert_covers(descriptor: &Descriptor, recipe: &Recipe) {
     }
 }
 
+/// In bands: each element once in the first pass, and in the second of a later dispatch.
+fn assert_bands_cover(descriptor: &Descriptor, recipe: &Recipe, elements: usize) {
+    let mut passes = vec![0; elements];
+    let over_x = recipe.dispatches.iter().filter(|dispatch| dispatch.permutation.kernel.streams());
+    for dispatch in over_x {
+        let [columns, rows] = dispatch.grid;
+        let banded = dispatch.permutation.flags.has(Flag::Banded);
+        let before = passes.clone();
+        for workgroup in 0..columns * rows {
+            let second = matches!(dispatch.permutation.kernel, Kernel::ForwardApply | Kernel::BackwardApply);
+            let second = second && !(banded && workgroup % 2 == 1);
+            for local in 0..recipe.tile.invocations() {
+                let iterations = recipe.walk(dispatch, workgroup, local, |element| {
+                    let address = element.address as usize;
+                    assert_eq!(before[address], u32::from(second), "{descriptor:?} {recipe:#?}: {element:?}");
+                    passes[address] += 1;
+                });
+                assert!(iterations <= recipe.iterations(dispatch), "{recipe:#?}: {iterations} iterations");
+            }
+        }
+        assert!(passes.iter().zip(&before).all(|(after, before)| after - before <= 1), "{descriptor:?} {recipe:#?}");
+    }
+    assert!(passes.iter().all(|passes| *passes == 2), "{descriptor:?} {recipe:#?}");
+}
+
 fn assert_keeps_limits(recipe: &Recipe, capabilities: &Capabilities) {
     for dispatch in &recipe.dispatches {
         let Dispatch { permutation, grid, .. } = dispatch;
@@ -93,6 +121,8 @@ fn assert_traffic(descriptor: &Descriptor, recipe: &Recipe) {
         [kernels(ForwardResident) + kernels(ForwardCached), kernels(BackwardResident) + kernels(BackwardCached)];
     let there = kernels(Inference) + in_one[0] + kernels(ForwardPartial) + kernels(ForwardApply);
     let back = in_one[1] + kernels(BackwardPartial) + kernels(BackwardApply);
+    // A cache holds a band.
+    let (there, back) = if recipe.bands > 1 { (there.min(1), back.min(1)) } else { (there, back) };
     let writes = match recipe.operation {
         Operation::Inference | Operation::Forward => 1,
         Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => u64::from(wanted.dx),
@@ -190,6 +220,53 @@ fn folded_rows_are_covered_once() {
         }
     }
     assert!(sides.iter().all(|reached| *reached > 20), "not folded, by four, by eight: {sides:?}");
+}
+
+/// In bands, by rule and with settling dispatches.
+#[test]
+fn bands_are_covered_once() {
+    let capabilities = Capabilities { int64: true, ..Capabilities::webgpu_default(AdapterKind::Gpu) };
+    let of = |kind, band, settle| Tuning { band, settle, slab: 0, items: 0, ..Tuning::of(kind) };
+    let mut reached = 0;
+    for (outer, channels, inner) in
+        [1, 3].into_iter().flat_map(|o| [7, 8, 16, 40].into_iter().flat_map(move |c| [5, 8, 36].map(|i| (o, c, i))))
+    {
+        for (shape, layout) in
+            [([outer, channels, inner], Layout::ChannelsFirst), ([outer * inner, 1, channels], Layout::ChannelsLast)]
+        {
+            let descriptor = Descriptor::new(shape, layout);
+            for (kind, band, settle) in
+                KINDS.into_iter().flat_map(|kind| [500, 2_000].map(|band| [1, 99].map(|s| (kind, band, s)))).flatten()
+            {
+                for operation in OPERATIONS {
+                    let tuning = of(kind, band, settle);
+                    let recipe =
+                        Recipe::new(&descriptor, operation, &capabilities, &tuning, &Choice::default()).unwrap();
+                    assert_right(&descriptor, &recipe, &capabilities);
+                    reached += usize::from(recipe.bands > 1);
+                }
+            }
+        }
+    }
+    assert!(reached > 50, "{reached}");
+}
+
+/// A tensor of large layers comes from memory once where the second cache is as large as the tuning says.
+#[test]
+fn large_layers_go_in_bands_on_gpus() {
+    let capabilities = Capabilities::webgpu_default(AdapterKind::Gpu);
+    let of = |shape: &[usize], operation| {
+        recipe(shape, Layout::ChannelsFirst, operation, &capabilities, &Choice::default()).unwrap()
+    };
+    // 103 MB in bands of 16 MiB at the most: of 10 channels of 1.6 MB.
+    let there = of(&[32, 64, 112, 112], Operation::Forward);
+    assert_eq!((there.bands, there.dispatches.len()), (7, 8), "{there}");
+    let bytes = 4 * 32 * 64 * 112 * 112;
+    assert_eq!((there.bytes_read / bytes, there.bytes_written / bytes), (1, 1), "{there}");
+    let back = of(&[32, 64, 112, 112], Operation::Backward(Gradients::ALL));
+    assert_eq!((back.bytes_read / bytes, back.bytes_written / bytes), (2, 1), "{back}");
+    // What the cache holds anyway.
+    assert_eq!(of(&[32, 64, 56, 56], Operation::Forward).bands, 1);
 }
 
 proptest! {

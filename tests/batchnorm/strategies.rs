@@ -103,9 +103,15 @@ fn orders() -> impl Strategy<Value = Order> {
 pub fn tunings() -> impl Strategy<Value = Tuning> {
     let number = || prop_oneof![0..5u32, (0..10u32).prop_map(|power| 1 << power), 0..2000u32, any::<u32>()];
     let pair = || [number(), number()];
-    let any =
-        ((orders(), any::<bool>(), any::<bool>()), [pair(), pair()], [pair(), pair(), pair(), pair()], pair(), pair());
-    let any = any.prop_map(|((order, long, twin), [resident, columns], [a, b, c, d], e, f)| Tuning {
+    let any = (
+        (orders(), any::<bool>(), any::<bool>()),
+        [pair(), pair()],
+        [pair(), pair(), pair(), pair()],
+        pair(),
+        pair(),
+        number(),
+    );
+    let any = any.prop_map(|((order, long, twin), [resident, columns], [a, b, c, d], e, f, band)| Tuning {
         order,
         lanes: a[0],
         resident,
@@ -121,6 +127,7 @@ pub fn tunings() -> impl Strategy<Value = Tuning> {
         settle: d[1],
         near: e[0],
         slab: f[0],
+        band,
         items: f[1],
         iterations: e[1],
     });

@@ -162,6 +162,10 @@ const RAGGED: [(&str, &[usize]); 9] = [
 const FOLDED: [(&str, &[usize]); 4] =
     [("NLC", &[40, 512, 3]), ("NHWC", &[4, 32, 64, 6]), ("NC", &[8196, 5]), ("NC", &[8196, 2])];
 
+/// Of enough units for several bands, in each layout and width.
+const BANDED: [(&str, &[usize]); 4] =
+    [("NCHW", &[3, 33, 6, 6]), ("NCL", &[4, 30, 11]), ("NHWC", &[5, 3, 3, 160]), ("NC", &[130, 21])];
+
 /// One of each layout with an odd number of everything, so that 16-bit values share words across rows.
 const ODD: [(&str, &[usize]); 2] = [("NCL", &[3, 5, 7]), ("NLC", &[3, 7, 5])];
 
@@ -266,6 +270,24 @@ pub fn blocks(quick: bool) -> Vec<Block> {
             subjects: joined_with_options(&RAGGED[3..5]),
             operations: [&OPERATIONS[..], &[Operation::Backward(Gradients::DX)]].concat(),
             ways: joined().to_vec(),
+        },
+        Block {
+            shows: "in bands that a cache holds",
+            subjects: [
+                subjects(&BANDED),
+                joined_with_options(&BANDED),
+                each(
+                    &subjects(&BANDED[..3]),
+                    &[
+                        |it| it.padding(Padding::Mask(Mask::Bits)).activation(Activation::Relu),
+                        |it| it.over(Over::Groups { samples: 2 }).activation(Activation::Gelu),
+                        |it| it.running(averaged()).health(true),
+                    ],
+                ),
+            ]
+            .concat(),
+            operations: some_training(),
+            ways: in_bands().to_vec(),
         },
         Block {
             shows: "several rows of channels as one",
@@ -651,6 +673,17 @@ fn joined() -> [Way; 5] {
     [Way::tuned(cached), Way::tuned(split), Way::tuned(blocks), in_place(cached), in_place(split)]
 }
 
+/// Bands of a tile or two, whose parts every workgroup merges, or a dispatch of their own; as software drivers have
+/// them; and in place.
+fn in_bands() -> [Way; 5] {
+    let banded = |tuning| Tuning { band: 3_000, columns: [1, 2], lanes: 32, items: 0, slab: 0, merge: 0, ..tuning };
+    let merging = banded(Tuning::GPU);
+    let settled = Tuning { settle: 1, ..merging };
+    let software = Tuning { lanes: 8, ..banded(Tuning::CPU) };
+    let in_place = |tuning| Way { placement: Placement::InPlace, ..Way::tuned(tuning) };
+    [Way::tuned(merging), Way::tuned(settled), Way::tuned(software), in_place(merging), in_place(settled)]
+}
+
 /// 16-byte and single accesses, lanes interleaved and in blocks.
 fn accesses() -> [Choice; 4] {
     let of = |wide, order| Choice { wide: Some(wide), order: Some(order), ..BY_RULE };
@@ -695,6 +728,7 @@ mod tests {
         {
             let capabilities = Capabilities::webgpu_default(kind);
             let mut reached = HashSet::new();
+            let mut banded = 0;
             for Block { subjects, operations, ways, .. } in blocks(quick) {
                 for (subject, operation) in subjects.iter().flat_map(|s| operations.iter().map(move |o| (s, *o))) {
                     for way in &ways {
@@ -702,10 +736,12 @@ mod tests {
                         let Subject { descriptor, .. } = subject;
                         if let Ok(recipe) = Recipe::new(descriptor, operation, &capabilities, &tuning, &way.choice) {
                             reached.insert((operation, recipe.regime, recipe.wide, subject.axes));
+                            banded += usize::from(recipe.bands > 1);
                         }
                     }
                 }
             }
+            assert!(quick || banded > 300, "{banded} in bands");
             for axes in RANKS.map(|(axes, _)| axes) {
                 for wide in if quick { &[true][..] } else { &[true, false] } {
                     for operation in GATHERING {
