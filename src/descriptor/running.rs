@@ -1,0 +1,125 @@
+//! Running statistics: how they move, by whose convention, and what one value a channel means.
+
+/// How much one batch moves the running statistics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Momentum {
+    /// The weight `f` of the new value, PyTorch's `momentum`: `running = (1 − f)·running + f·batch`.
+    New(f32),
+    /// The weight `d` of the old value, the `momentum` of Keras, Flax and ONNX:
+    /// `running = d·running + (1 − d)·batch`.
+    Old(f32),
+    /// The plain average over all batches, PyTorch's `momentum=None`: the n-th batch weighs 1/n. Needs the
+    /// batch counter, which it counts itself.
+    Cumulative,
+}
+
+impl Momentum {
+    /// The weight of the new value, whichever way it was given, for the `batch`-th batch (from 1).
+    pub fn weight_of_new(self, batch: u32) -> f32 {
+        match self {
+            Self::New(weight) => weight,
+            Self::Old(decay) => (1.0 - f64::from(decay)) as f32,
+            Self::Cumulative => 1.0 / batch.max(1) as f32,
+        }
+    }
+}
+
+/// Which variance of the batch goes into the running variance. The batch itself is always normalised
+/// by the biased one, `Σ(x−μ)²/m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RunningVariance {
+    /// `Σ(x−μ)²/(m−1)`, as PyTorch and TensorFlow's fused kernel do.
+    Unbiased,
+    /// `Σ(x−μ)²/m`, as Keras, Flax and ONNX do.
+    Biased,
+}
+
+/// How training updates the running statistics. The default is PyTorch's: momentum 0.1 of the new
+/// value, unbiased variance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Running {
+    /// How much one batch counts.
+    pub momentum: Momentum,
+    /// Which variance is averaged.
+    pub variance: RunningVariance,
+    /// Whether a batch counter (one `u32`, PyTorch's `num_batches_tracked`) is bound and advanced too. The
+    /// cumulative average always has one.
+    pub counts_batches: bool,
+}
+
+impl Running {
+    /// Whether there is a batch counter.
+    pub fn has_counter(&self) -> bool {
+        self.counts_batches || self.momentum == Momentum::Cumulative
+    }
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Convention::PyTorch.running()
+    }
+}
+
+/// What training on one value a channel does, where the batch says nothing of the variance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OneValue {
+    /// It is an error, as in PyTorch.
+    Refused,
+    /// The variance is 0, biased or not, as in Keras, TensorFlow, Flax and ONNX: y is β.
+    HasNoVariance,
+}
+
+/// The conventions of a framework, with its defaults; see [`Descriptor::convention`](crate::Descriptor::convention).
+///
+/// | convention | running statistics | default | ε | variance in the average | one value a channel |
+/// |---|---|---|---|---|---|
+/// | PyTorch | (1−f)·r + f·s | f = 0.1 | 1e-5 | unbiased | refused |
+/// | Keras 3 | d·r + (1−d)·s | d = 0.99 | 1e-3 | biased | variance 0 |
+/// | TensorFlow, fused | (1−f)·r + f·s | f = 1, ε = 1e-3 of `fused_batch_norm` | 1e-3 | unbiased | variance 0 |
+/// | ONNX 15 | d·r + (1−d)·s | d = 0.9 | 1e-5 | biased | variance 0 |
+/// | Flax | d·r + (1−d)·s | d = 0.99 | 1e-5 | biased | variance 0 |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Convention {
+    /// `torch.nn.BatchNorm1d`, `2d` and `3d`.
+    PyTorch,
+    /// `keras.layers.BatchNormalization` of Keras 3.
+    Keras,
+    /// `tf.compat.v1.nn.fused_batch_norm`; frameworks on top of it bring numbers of their own.
+    TensorFlow,
+    /// The operator `BatchNormalization` since opset 15.
+    Onnx,
+    /// `flax.linen.BatchNorm`.
+    Flax,
+}
+
+impl Convention {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::PyTorch, Self::Keras, Self::TensorFlow, Self::Onnx, Self::Flax];
+
+    /// The default ε.
+    pub const fn epsilon(self) -> f32 {
+        match self {
+            Self::PyTorch | Self::Onnx | Self::Flax => 1e-5,
+            Self::Keras | Self::TensorFlow => 1e-3,
+        }
+    }
+
+    /// How it moves running statistics, by default.
+    pub const fn running(self) -> Running {
+        let (momentum, variance) = match self {
+            Self::PyTorch => (Momentum::New(0.1), RunningVariance::Unbiased),
+            Self::TensorFlow => (Momentum::New(1.0), RunningVariance::Unbiased),
+            Self::Keras | Self::Flax => (Momentum::Old(0.99), RunningVariance::Biased),
+            Self::Onnx => (Momentum::Old(0.9), RunningVariance::Biased),
+        };
+        Running { momentum, variance, counts_batches: false }
+    }
+
+    /// What it makes of one value a channel in training.
+    pub const fn one_value(self) -> OneValue {
+        match self {
+            Self::PyTorch => OneValue::Refused,
+            Self::Keras | Self::TensorFlow | Self::Onnx | Self::Flax => OneValue::HasNoVariance,
+        }
+    }
+}
