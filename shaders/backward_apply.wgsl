@@ -8,7 +8,7 @@
 // dx, workgroups running backwards: the first dispatch has just left the end of x and dy in the cache.
 // Reads x and dy once, writes dx once. Flag `settled`: `backward_settle` has done the first half; flag
 // `given`: the sums are values that the caller brings; flag `banded`: every other workgroup does for the next band
-// what the first dispatch has done for this one.
+// what the first dispatch has done for this one (and none run backwards).
 
 #import element
 #import walk
@@ -20,18 +20,16 @@
 #import mutual
 #import lens
 #import pull
-#if !settled|banded
+#if !settled
 #import affine
 #import statistics
-#endif
-#if !settled|banded !given
-#import sums
 #endif
 #if banded
 #import gather_sums
 #import backward_first
 #endif
 #if !settled !given
+#import sums
 #import sum_parts
 #import gradients
 #import health
@@ -63,7 +61,7 @@ fn main(
     if workgroup >= workgroups() { return; }
 #if banded
     if goes_ahead(id, grid) {
-        backward_first(local, place_behind(workgroup, local));
+        if is_behind(workgroup) { backward_first(local, place_behind(workgroup, local)); }
         return;
     }
 #endif

@@ -4,21 +4,20 @@
 // of them get the same bits; the first part's writes the saved and the running statistics. Then it
 // normalises its own part. Workgroups run backwards: the first dispatch has just left the end of x in
 // the cache. Reads x once, writes y once. Flag `settled`: `forward_settle` has done the first half; flag
-// `banded`: every other workgroup does for the next band what the first dispatch has done for this one.
+// `banded`: every other workgroup does for the next band what the first dispatch has done for this one (and
+// none run backwards).
 
 #import element
 #import walk
 #import x_to_y
 #import records
-#if !settled|banded
+#if !settled
 #import batch
 #import moments
-#import health
-#endif
-#if !settled
 #import merge_records
 #import affine
 #import outcome
+#import health
 #endif
 #import finish
 #import normalize
@@ -42,7 +41,7 @@ fn main(
     if workgroup >= workgroups() { return; }
 #if banded
     if goes_ahead(id, grid) {
-        forward_first(local, place_behind(workgroup, local));
+        if is_behind(workgroup) { forward_first(local, place_behind(workgroup, local)); }
         return;
     }
 #endif

@@ -80,7 +80,7 @@ impl Plan {
         self.recipe.signs_bytes
     }
 
-    /// Bytes that the dispatches read from memory: tensors as often as they are read, per-channel values and
+    /// Bytes that the dispatches read from memory: tensors as often as they are read, but bands, per-channel values and
     /// scratch once, since what reads them again finds them in the cache.
     pub fn bytes_read(&self) -> u64 {
         self.recipe.bytes_read

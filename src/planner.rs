@@ -59,8 +59,14 @@ impl Planner<'_> {
             _ => streaming,
         };
         let band = self.band(geometry, &windows, form, regime);
-        let stretches = self.stretches(geometry, &windows, form, regime, band)?;
-        let mut assembly = Assembly { band, ..Assembly::of(self, geometry, form, stretches) };
+        let of_band = |band| {
+            let stretches = self.stretches(geometry, &windows, form, regime, band)?;
+            Ok(Assembly { band, ..Assembly::of(self, geometry, form, stretches) })
+        };
+        let mut assembly = of_band(band)?;
+        if band.is_some() && !assembly.can_go_in_bands() {
+            assembly = of_band(None)?;
+        }
         assembly.assemble(regime)?;
         let Assembly { stretches, dispatches, scratch, .. } = assembly;
         self.check_binding("scratch", scratch)?;

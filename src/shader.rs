@@ -97,9 +97,8 @@ impl Permutation {
         let counts_differ = self.flags.has(Flag::Masked) || self.flags.has(Flag::Ragged);
         let count = if counts_differ { value } else { 4 };
         use Kernel::*;
-        let meets = self.flags.has(Flag::Banded) || !(self.flags.has(Flag::Settled) || self.flags.has(Flag::Given));
         let lane = match self.kernel {
-            _ if !meets || self.kernel.is_small() => 0,
+            _ if self.flags.has(Flag::Settled) || self.flags.has(Flag::Given) || self.kernel.is_small() => 0,
             ForwardCached | ForwardPartial | ForwardSettle | ForwardApply | Gather => 2 * value + count,
             ForwardResident | BackwardResident | BackwardCached | BackwardPartial | BackwardSettle | BackwardApply
             | GatherBackward => 2 * value,

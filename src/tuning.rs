@@ -61,9 +61,9 @@ pub struct Tuning {
     pub whole: u32,
     /// Bytes of a workgroup's units, of all tensors that are read, up to which it may go over them twice.
     pub slab: u32,
-    /// Bytes of x (and dy) that a workgroup's units' second pass may find in a cache that all share, with as many gone
-    /// over the first time meanwhile: larger tensors are gone over in bands of so much. 0 for never.
-    pub band: u32,
+    /// Bytes of a cache that all workgroups share: what is larger is gone over in bands, so that a band's second pass
+    /// finds there what the first has read, and all that came by meanwhile. 0 for never.
+    pub cache: u32,
     /// What merging the record of a part costs, in elements gone over. A workgroup of a second dispatch merges those
     /// of all parts, so there are no more parts than make that cheaper than the part itself.
     pub merge: u32,
@@ -107,11 +107,10 @@ impl Tuning {
         // Of 256 workgroups 33 MB are in flight, which the second cache of such a GPU (50 MB) holds: not measured
         // yet.
         slab: 128 << 10,
-        // Until it is read again as much is read of the next band, and written of the one before: 34 MB, which the
-        // second cache of such a GPU (50 MB) holds. A band saves 17 MB from memory, 3.4 us at 5 TB/s, and costs a
-        // dispatch, 2 to 3 us, which smaller ones would not be worth; where the cache is smaller too, nothing is saved
-        // and a dispatch lost every 50 MB. Not measured yet.
-        band: 16 << 20,
+        // What the second caches of large GPUs have at the least (A100 40 MB, H100 50 MB, RTX 4090 72 MB). Forward a third
+        // of it is a band, which then saves 13 MB from memory (13 us at 1 TB/s, 2.5 us at 5 TB/s) and costs a dispatch
+        // (2 to 3 us); where the cache is smaller nothing is saved. Not measured yet.
+        cache: 36 << 20,
         // Latency that other workgroups hide.
         merge: 0,
         // Merging 512 parts in each of 512 workgroups reads 12 MB from the second cache, about what a dispatch
@@ -156,8 +155,8 @@ impl Tuning {
         whole: 32,
         // What the first caches no longer hold the last one does, and a dispatch is saved.
         slab: u32::MAX,
-        // Units that are gone over twice by one workgroup are such bands already.
-        band: 0,
+        // Units that are gone over twice by one workgroup are bands already.
+        cache: 0,
         // Three loads, and as much arithmetic as for as many elements again, four times cheaper than the part.
         merge: 24,
         // A dispatch takes 20 us, and the kernel that need not merge compiles in half the time.

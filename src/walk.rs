@@ -44,6 +44,10 @@ impl Recipe {
         // The second dispatch runs backwards, but not within a band.
         let number = if applies && !banded { workgroups - 1 - workgroup } else { workgroup };
         let units = if ahead { params.behind() } else { params.first_unit..params.end_unit };
+        let tile = workgroup % params.tiles * (permutation.tile.columns * permutation.units());
+        if ahead && units.start + tile >= units.end {
+            return 0;
+        }
         let place = Place::new(params, &permutation, units, number, local);
         let cursor = params.cursor_at(&place, &permutation);
         let mut walk = Walk { params, permutation, place, element: place.first, cursor, iterations: 0, visit };

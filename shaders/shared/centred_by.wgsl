@@ -7,11 +7,11 @@ struct Centre {
     inverse: V,     // from y: 1 / scale
 }
 
-#if !settled|banded from_y
+#if !settled from_y
 fn centre_of(u: Used, unit: u32) -> Centre {
     return Centre(spread(u.shift), spread(select(CHANNEL_ONE / u.scale, CHANNEL_ZERO, lost(u, unit))));
 }
 #endif
-#if !settled|banded !from_y
+#if !settled !from_y
 fn centre_of(u: Used, unit: u32) -> Centre { return Centre(spread(u.mean), V(1.0)); }
 #endif

@@ -19,7 +19,7 @@ fn either_lens(own: Lens, next: Lens, is_next: Truth) -> Lens {
 #endif
 }
 
-#if !settled|banded
+#if !settled
 fn lens_of(u: Used, unit: u32) -> Lens {
     return Lens(centre_of(u, unit), spread(u.scale), spread(u.shift));
 }

@@ -131,10 +131,17 @@ fn place_again(workgroup: u32, local: u32) -> Place {
 }
 
 #if banded
+/// Where the next band ends.
+fn end_behind() -> u32 { return min(2u * params.end_unit - params.first_unit, params.units); }
+
+/// Whether a workgroup has units in the next band, which may have fewer.
+fn is_behind(workgroup: u32) -> bool {
+    return params.end_unit + workgroup % params.tiles * (COLUMNS * UNITS) < end_behind();
+}
+
 /// The same in the next band.
 fn place_behind(workgroup: u32, local: u32) -> Place {
-    let band = params.end_unit - params.first_unit;
-    return place_in(params.end_unit, min(params.end_unit + band, params.units), workgroup, local);
+    return place_in(params.end_unit, end_behind(), workgroup, local);
 }
 #endif
 

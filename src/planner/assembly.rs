@@ -207,12 +207,8 @@ impl<'a, 'b> Assembly<'a, 'b> {
         use Kernel::{ForwardApply, ForwardPartial, ForwardSettle};
         let planner = self.planner;
         let outcome = |moves| without_counter(planner.outcome_flags(moves));
-        let padding = planner.padding_flags();
         let first = planner.forward_first(false, 0, &self.stretches[0].params);
-        let apply = |moves| planner.finish_flags().and(padding).and(outcome(moves));
-        let settled = planner.finish_flags().with(Flag::Settled);
-        // Bands' kernels have both passes to bind for.
-        self.band = self.band.filter(|_| self.fits_second(ForwardApply, first, settled));
+        let apply = |moves| planner.forward_second(moves);
         let can_move = planner.moves_at_once(self.geometry);
         let moves = can_move && self.fits_second(ForwardApply, first, apply(true));
         let settles = self.settles() || !self.fits_second(ForwardApply, first, apply(moves));
@@ -223,8 +219,8 @@ impl<'a, 'b> Assembly<'a, 'b> {
         self.in_two_passes(Passes {
             kernels: [ForwardPartial, ForwardSettle, ForwardApply],
             first: &|i, params| planner.forward_first(counts, i, params),
-            settle: settles.then(|| outcome(moves).and(padding)),
-            second: if settles { settled } else { apply(moves) },
+            settle: settles.then(|| outcome(moves).and(planner.padding_flags())),
+            second: if settles { planner.finish_flags().with(Flag::Settled) } else { apply(moves) },
         })?;
         if moves { Ok(()) } else { self.move_running() }
     }
@@ -232,7 +228,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
     /// Whether a dispatch of its own merges the parts: where it is cheaper, where an invocation of the last
     /// dispatch, which would merge those of all its units, would loop for long, and where one would have to merge
     /// those of its neighbours' units besides, or of its units' copies.
-    fn settles(&self) -> bool {
+    pub(super) fn settles(&self) -> bool {
         let (parts, lanes) = (self.stretches[0].params.all_parts, self.form.tile.lanes);
         let merged = u64::from(parts.div_ceil(lanes)) * u64::from(self.form.units());
         let joined = self.geometry.ragged.is_some() || self.geometry.folded.is_some();
@@ -304,18 +300,6 @@ impl<'a, 'b> Assembly<'a, 'b> {
             self.over_windows(kernel, |_, _| all)?;
         } else {
             let dresidual = all.has(Flag::Dresidual);
-            let apply = |dresidual| {
-                first.and(Flags::of(&[
-                    (Flag::Dx, true),
-                    (Flag::Dgamma, wanted.dgamma),
-                    (Flag::Dbeta, wanted.dbeta),
-                    (Flag::Dresidual, dresidual),
-                    (Flag::Health, notes),
-                ]))
-            };
-            let settled = |dresidual| without_statistics(apply(dresidual)).with(Flag::Settled);
-            // Bands' kernels have both passes to bind for.
-            self.band = self.band.filter(|_| self.fits_second(Kernel::BackwardApply, first, settled(dresidual)));
             // Frozen, dx waits for no sum, so the first dispatch writes it, if it can bind so much; but not over a dy
             // of which the unit before writes what this one has yet to sum.
             let shared = self.geometry.ragged.is_some() && sums;
@@ -347,13 +331,13 @@ impl<'a, 'b> Assembly<'a, 'b> {
                 return Err(PlanError::Limit { what, needs, limit, has });
             }
             if dx_later {
-                let apply = apply(dresidual_later);
+                let apply = planner.backward_second(dresidual_later);
                 let settles = self.settles() || !self.fits_second(Kernel::BackwardApply, first, apply);
                 self.in_two_passes(Passes {
                     kernels: [Kernel::BackwardPartial, Kernel::BackwardSettle, Kernel::BackwardApply],
                     first: &|_, _| partial,
                     settle: settles.then_some(settle),
-                    second: if settles { settled(dresidual_later) } else { apply },
+                    second: if settles { without_statistics(apply).with(Flag::Settled) } else { apply },
                 })?;
             } else {
                 self.over_windows(Kernel::BackwardPartial, |_, _| partial)?;

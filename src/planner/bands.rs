@@ -5,7 +5,7 @@
 use super::assembly::{Assembly, without_counter};
 use super::windows::{MOST_WINDOWS, Window};
 use super::{Form, Geometry, Planner, Stretch};
-use crate::descriptor::Gradients;
+use crate::descriptor::{Gradients, Tensor};
 use crate::error::PlanError;
 use crate::recipe::{Operation, Params, Regime};
 use crate::shader::{Flag, Flags, Kernel};
@@ -13,22 +13,33 @@ use crate::shader::{Flag, Flags, Kernel};
 /// Fewer bands gain little: without any the second pass runs backwards, and meets a band or two in the cache.
 const FEWEST_BANDS: u64 = 4;
 
-/// Each takes a dispatch or two, as windows do.
+/// Each takes a dispatch, as windows do.
 const MOST_BANDS: u64 = MOST_WINDOWS as u64;
 
 impl Planner<'_> {
-    /// The units of a band: whole tiles, of which the tuning's bytes hold all that is read twice.
+    /// The units of a band: so many whole tiles that all which comes by from its first pass to its second fits the
+    /// cache.
     pub(super) fn band(&self, geometry: Geometry, windows: &[Window], form: Form, regime: Regime) -> Option<u32> {
         let joined = geometry.ragged.is_some() || geometry.folded.is_some();
         let goes_twice = matches!(self.operation, Operation::Forward | Operation::Backward(Gradients { dx: true, .. }));
         if regime != Regime::Split || windows.len() > 1 || joined || !goes_twice {
             return None;
         }
+        // What both passes read is there twice, of this band and of the next.
+        let forward = self.operation == Operation::Forward;
+        let times = |tensor| match tensor {
+            Tensor::X | Tensor::Dy => 2,
+            Tensor::Residual if !forward => 2,
+            _ => 1,
+        };
+        let tensors = self.tensors().into_iter().map(|(slot, _)| times(slot)).sum::<u64>();
+        let of_tile = u64::from(form.tile.columns.saturating_mul(form.units()));
+        let comes_by = geometry.length().saturating_mul(of_tile).saturating_mul(self.v_bytes(geometry) * tensors);
         let tiles = u64::from(form.tiles(&(0..geometry.units)));
-        let held = u64::from(self.tuning.band) / self.slab_bytes(geometry, form).max(1);
+        let held = u64::from(self.tuning.cache) / comes_by.max(1);
         let bands = tiles.checked_div(held).map_or(0, |_| tiles.div_ceil(held));
-        // As even as whole tiles allow.
-        let band = tiles.div_ceil(bands.max(1)) * u64::from(form.tile.columns) * u64::from(form.units());
+        // No fewer bands, but no fuller ones than that takes.
+        let band = tiles.div_ceil(bands.max(1)) * of_tile;
         (FEWEST_BANDS..=MOST_BANDS).contains(&bands).then(|| u32::try_from(band).ok()).flatten()
     }
 }
@@ -48,6 +59,24 @@ pub(super) struct Passes<'a> {
 }
 
 impl Assembly<'_, '_> {
+    /// Whether every other workgroup of a dispatch may have the next band: not where bands would take a dispatch more
+    /// each, to be settled, which costs as much as they gain.
+    pub(super) fn can_go_in_bands(&self) -> bool {
+        let planner = self.planner;
+        let (kernel, first, second) = match planner.operation {
+            Operation::Backward(_) => {
+                let dresidual = planner.backward_flags(true).has(Flag::Dresidual);
+                (Kernel::BackwardApply, planner.backward_flags(false), planner.backward_second(dresidual))
+            }
+            _ => (
+                Kernel::ForwardApply,
+                planner.forward_first(false, 0, &self.stretches[0].params),
+                planner.forward_second(false),
+            ),
+        };
+        !self.settles() && self.fits(kernel, banded(first, second))
+    }
+
     /// Whether a second pass can be bound, next to the next band's first one where there are bands.
     pub(super) fn fits_second(&self, kernel: Kernel, first: Flags, second: Flags) -> bool {
         self.fits(kernel, if self.band.is_some() { banded(first, second) } else { second })
@@ -69,9 +98,6 @@ impl Assembly<'_, '_> {
             let of_band = Stretch { params, pieces: pieces.clone() };
             if first_unit == 0 {
                 self.over_window(of_band.clone(), gather, first(0, &params), 1)?;
-            }
-            if let Some(flags) = settle {
-                self.over_units_of(params, merge, flags)?;
             }
             let ahead = end_unit < all.units;
             let flags = if ahead { banded(first(0, &params), second) } else { second };

@@ -1,5 +1,6 @@
 //! What a descriptor and an operation ask of each kernel, as the flags of its text.
 
+use super::assembly::without_counter;
 use super::{Form, Geometry, Planner};
 use crate::descriptor::{Activation, Descriptor, Float, Gradients, Kept, Mask, Momentum, Padding};
 use crate::recipe::{Operation, Params};
@@ -112,6 +113,19 @@ impl Planner<'_> {
             (Flag::Counter, counts && window == 0),
             (Flag::Pivoted, params.first_part > 0),
         ]))
+    }
+
+    /// What the dispatch does that merges the parts of a forward pass and normalises.
+    pub(super) fn forward_second(&self, moves: bool) -> Flags {
+        self.finish_flags().and(self.padding_flags()).and(without_counter(self.outcome_flags(moves)))
+    }
+
+    /// What the dispatch does that adds up the parts of a backward pass and computes dx.
+    pub(super) fn backward_second(&self, dresidual: bool) -> Flags {
+        let all = self.backward_flags(true);
+        let later = [Flag::Dgamma, Flag::Dbeta, Flag::Health].map(|flag| (flag, all.has(flag)));
+        let dx = Flags::of(&[(Flag::Dx, true), (Flag::Dresidual, dresidual)]);
+        self.backward_flags(false).and(Flags::of(&later)).and(dx)
     }
 
     /// Whether the kernel that has the statistics may move the running ones itself. The cumulative average has

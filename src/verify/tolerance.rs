@@ -204,12 +204,17 @@ impl<'a> Tolerance<'a> {
         // Sums, the sums of their terms' sizes, and of how far those may be off.
         let (mut n, mut a, mut b, mut size_a, mut size_b, mut off_a, mut off_b) =
             (none(), none(), none(), none(), none(), none(), none());
+        // From y the side of a bend is that of y, as far as the adapter does not take it for zero.
+        let flushed = match epilogue.activation {
+            Activation::LeakyRelu(slope) => types.x.least_normal() / f64::from(slope.min(1.0)),
+            _ => 0.0,
+        };
         let mut off = Vec::with_capacity(places.len());
         let mut off_x = Vec::with_capacity(places.len());
         for (i, place) in places.iter().enumerate() {
             let (unit, pulled, x) = (place.unit, gradients.dresidual[i], normalized[i]);
-            // From y the side of a bend is that of y.
-            let of_slope = if *from_y { 0.0 } else { bent.slope_error(z[i], dz[i]) * f64::from(problem.dy[i].abs()) };
+            let dz = if *from_y { flushed } else { dz[i] };
+            let of_slope = bent.slope_error(z[i], dz) * f64::from(problem.dy[i].abs());
             let d = of_slope + if epilogue.activation == Activation::Identity { 0.0 } else { 2.0 * U * pulled.abs() };
             let again = if *from_y {
                 4.0 * U * (x.abs() + (self.beta(place.channel) / self.gamma(place.channel)).abs())

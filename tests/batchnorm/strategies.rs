@@ -111,7 +111,7 @@ pub fn tunings() -> impl Strategy<Value = Tuning> {
         pair(),
         number(),
     );
-    let any = any.prop_map(|((order, long, twin), [resident, columns], [a, b, c, d], e, f, band)| Tuning {
+    let any = any.prop_map(|((order, long, twin), [resident, columns], [a, b, c, d], e, f, cache)| Tuning {
         order,
         lanes: a[0],
         resident,
@@ -127,7 +127,7 @@ pub fn tunings() -> impl Strategy<Value = Tuning> {
         settle: d[1],
         near: e[0],
         slab: f[0],
-        band,
+        cache,
         items: f[1],
         iterations: e[1],
     });

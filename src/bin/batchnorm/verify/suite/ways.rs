@@ -61,15 +61,23 @@ pub fn joined() -> [Way; 5] {
     [Way::tuned(cached), Way::tuned(split), Way::tuned(blocks), in_place(cached), in_place(split)]
 }
 
-/// Bands of a tile or two, whose parts every workgroup merges, or a dispatch of their own; as software drivers have
-/// them; and in place.
+/// Bands of a tile or two, as GPUs have them and as software drivers would, walking several units along or one; and in
+/// place.
 pub fn in_bands() -> [Way; 5] {
-    let banded = |tuning| Tuning { band: 3_000, columns: [1, 2], lanes: 32, items: 0, slab: 0, merge: 0, ..tuning };
-    let merging = banded(Tuning::GPU);
-    let settled = Tuning { settle: 1, ..merging };
-    let software = Tuning { lanes: 8, ..banded(Tuning::CPU) };
+    let banded = |tuning| Tuning {
+        cache: 9_000,
+        columns: [1, 2],
+        items: 0,
+        slab: 0,
+        merge: 0,
+        settle: u32::MAX,
+        near: 0,
+        ..tuning
+    };
+    let gpu = Tuning { lanes: 32, ..banded(Tuning::GPU) };
+    let along = Tuning { across: 2, loads: 4, ..gpu };
     let in_place = |tuning| Way { placement: Placement::InPlace, ..Way::tuned(tuning) };
-    [Way::tuned(merging), Way::tuned(settled), Way::tuned(software), in_place(merging), in_place(settled)]
+    [Way::tuned(gpu), Way::tuned(along), Way::tuned(banded(Tuning::CPU)), in_place(gpu), in_place(along)]
 }
 
 /// 16-byte and single accesses, lanes interleaved and in blocks.
