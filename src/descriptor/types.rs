@@ -21,14 +21,6 @@ impl Float {
         }
     }
 
-    /// The least value that no adapter takes for zero.
-    pub(crate) fn least_normal(self) -> f64 {
-        match self {
-            Self::F32 | Self::Bf16 => f64::from(f32::MIN_POSITIVE),
-            Self::F16 => f64::powi(2.0, -14),
-        }
-    }
-
     /// The square root of its rounding: a factor less than this loses what it scales beside what is added
     /// (`shaders/shared/statistics.wgsl`).
     pub(crate) const fn least_scale(self) -> f64 {

@@ -206,7 +206,7 @@ impl<'a> Tolerance<'a> {
             (none(), none(), none(), none(), none(), none(), none());
         // From y the side of a bend is that of y, as far as the adapter does not take it for zero.
         let flushed = match epilogue.activation {
-            Activation::LeakyRelu(slope) => types.x.least_normal() / f64::from(slope.min(1.0)),
+            Activation::LeakyRelu(slope) => least_normal(types.x) / f64::from(slope.min(1.0)),
             _ => 0.0,
         };
         let mut off = Vec::with_capacity(places.len());
@@ -362,4 +362,12 @@ fn tanh_error(z: f64) -> f64 {
 fn normal_error(z: f64) -> f64 {
     let tail = (-z * z / 2.0).exp() / (1.0 + z.abs());
     tail * (40.0 + 4.0 * z * z) * U + 2.0 * U
+}
+
+/// The least value that no adapter takes for zero.
+fn least_normal(float: Float) -> f64 {
+    match float {
+        Float::F32 | Float::Bf16 => f64::from(f32::MIN_POSITIVE),
+        Float::F16 => f64::powi(2.0, -14),
+    }
 }
