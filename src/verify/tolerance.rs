@@ -3,6 +3,7 @@
 use super::Problem;
 use crate::descriptor::{Activation, Descriptor, Float};
 use crate::reference::{self, Backward, Place, Statistics, Units};
+use crate::shader::FIRST;
 
 /// Half the distance from 1 to the next f32: the largest relative error of one rounding.
 pub(super) const U: f64 = 1.0 / (1 << 24) as f64;
@@ -15,7 +16,8 @@ const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 /// count among n, of mean |x| = A; with u = 2⁻²⁴, ρ = 1/√(σ²+ε), r and d of batch renormalization (else 1 and 0):
 ///
 /// - sums of n terms, added up in chunks, blocks of those, lanes and parts: (8 + log₂n / 2)·u times the sum of the terms' sizes;
-/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ²;
+/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ² + 16u·D²/m, since the first block, of four elements,
+///   is taken about one that may be as far from the mean as the farthest, by D;
 /// - ρ: ρ·(½·dσ²/(σ²+ε) + 8u), the 8u for an adapter's division and root; r: r·(½·dσ²/(σ²+ε) + 16u);
 ///   d: (dμ + u·(|μ| + |μ_r|))·ρ_r + 8u·|μ − μ_r|·ρ_r, as far as d is not clamped;
 /// - z = γ·(x̂·r + d) + β + residual: |γ|·(r·(dμ·ρ + X·dρ/ρ + 4u·X) + X·dr + dd)
@@ -45,17 +47,20 @@ impl<'a> Tolerance<'a> {
     pub(super) fn of_batch(problem: &'a Problem, by: &'a Statistics) -> Self {
         let descriptor = &problem.descriptor;
         let exact = Self::of_saved(problem, by);
-        let mut size = vec![0.0; by.mean.len()];
+        let (mut size, mut farthest) = (vec![0.0; by.mean.len()], vec![0.0_f64; by.mean.len()]);
         for (place, x) in exact.places.iter().zip(&problem.x) {
             if problem.valid.get(place.position).copied().unwrap_or(true) {
                 size[place.unit] += f64::from(x.abs()) / by.count[place.unit];
+                farthest[place.unit] = farthest[place.unit].max((f64::from(*x) - by.mean[place.unit]).powi(2));
             }
         }
         let unit = |i: usize| {
             let m = by.count[i].max(1.0);
             let (variance, inverse) = (by.variance[i], by.inverse_deviation[i]);
             let dmean = (4.0 + m.log2() / 2.0) * U * size[i] + SMALLEST;
-            let dvariance = 16.0 * U * variance + 4.0 * U * size[i] * variance.sqrt() + 4.0 * dmean * dmean + SMALLEST;
+            let first_block = 4.0 * f64::from(FIRST) * U * farthest[i] / m;
+            let rounding = 16.0 * U * variance + 4.0 * U * size[i] * variance.sqrt() + 4.0 * dmean * dmean;
+            let dvariance = rounding + first_block + SMALLEST;
             let of_root = 0.5 * dvariance / (variance + f64::from(descriptor.epsilon));
             (dmean, dvariance, inverse * (of_root + 8.0 * U), by.ratio[i] * (of_root + 16.0 * U))
         };

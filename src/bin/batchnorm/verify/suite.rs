@@ -340,7 +340,7 @@ mod tests {
                     }
                 }
             }
-            assert!(quick || banded > 300, "{banded} in bands");
+            assert!(quick || banded > 150, "{banded} in bands");
             for axes in RANKS.map(|(axes, _)| axes) {
                 for wide in if quick { &[true][..] } else { &[true, false] } {
                     for operation in GATHERING {
