@@ -107,9 +107,9 @@ impl Tuning {
         // Of 256 workgroups 33 MB are in flight, which the second cache of such a GPU (50 MB) holds: not measured
         // yet.
         slab: 128 << 10,
-        // What the second caches of large GPUs have at the least (A100 40 MB, H100 50 MB, RTX 4090 72 MB). Forward a third
-        // of it is a band, which then saves 13 MB from memory (13 us at 1 TB/s, 2.5 us at 5 TB/s) and costs a dispatch
-        // (2 to 3 us); where the cache is smaller nothing is saved. Not measured yet.
+        // What the second caches of large GPUs have at the least (A100 40 MB, H100 50 MB, RTX 4090 72 MB). Forward a
+        // third of it is a band, which then saves 13 MB from memory (13 us at 1 TB/s, 2.5 us at 5 TB/s) and costs a
+        // dispatch (2 to 3 us); where the cache is smaller nothing is saved. Not measured yet.
         cache: 36 << 20,
         // Latency that other workgroups hide.
         merge: 0,

@@ -164,19 +164,15 @@ impl<'a, 'b> Assembly<'a, 'b> {
         for i in 0..self.stretches.len() {
             let params = self.stretches[i].params;
             if params.first_part == 0 {
-                self.over_units_of(params, kernel, flags)?;
+                // One unit an invocation.
+                let params = self.of_channels(params);
+                let units = params.first_unit..params.end_unit;
+                let params = Params { tiles: self.form.of_units().tiles(&units), ..params };
+                let permutation = self.permutation(kernel, flags);
+                self.push(permutation, u64::from(params.tiles), params, vec![])?;
             }
         }
         Ok(())
-    }
-
-    /// A kernel over the units of these numbers, one an invocation.
-    pub(super) fn over_units_of(&mut self, params: Params, kernel: Kernel, flags: Flags) -> Result<(), PlanError> {
-        let params = self.of_channels(params);
-        let units = params.first_unit..params.end_unit;
-        let params = Params { tiles: self.form.of_units().tiles(&units), ..params };
-        let permutation = self.permutation(kernel, flags);
-        self.push(permutation, u64::from(params.tiles), params, vec![])
     }
 
     /// A kernel with an invocation for each of `many` things.

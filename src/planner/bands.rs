@@ -20,9 +20,8 @@ impl Planner<'_> {
     /// The units of a band: so many whole tiles that all which comes by from its first pass to its second fits the
     /// cache.
     pub(super) fn band(&self, geometry: Geometry, windows: &[Window], form: Form, regime: Regime) -> Option<u32> {
-        let joined = geometry.ragged.is_some() || geometry.folded.is_some();
         let goes_twice = matches!(self.operation, Operation::Forward | Operation::Backward(Gradients { dx: true, .. }));
-        if regime != Regime::Split || windows.len() > 1 || joined || !goes_twice {
+        if regime != Regime::Split || windows.len() > 1 || !goes_twice {
             return None;
         }
         // What both passes read is there twice, of this band and of the next.
@@ -91,6 +90,7 @@ impl Assembly<'_, '_> {
             }
             return self.over_windows(apply, |_, _| second);
         };
+        debug_assert!(settle.is_none(), "a band that is settled: can_go_in_bands");
         let Stretch { params: all, pieces } = self.stretches[0].clone();
         for first_unit in (0..all.units).step_by(band as usize) {
             let end_unit = first_unit.saturating_add(band).min(all.units);

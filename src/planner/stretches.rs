@@ -33,6 +33,8 @@ impl Planner<'_> {
         // Three V a part and unit, and a few planes, are one binding.
         let planes = self.capabilities.binding_bytes / (4 * geometry.width() * u64::from(geometry.units)).max(1);
         let room = u32::try_from(planes.saturating_sub(6) / 3 / of_units.max(1)).unwrap_or(u32::MAX).max(1);
+        // Nor as many as would have to be settled, band by band.
+        let room = band.map_or(room, |_| room.min(self.tuning.settle.saturating_sub(1)).max(1));
         let mut parts_before = std::collections::HashMap::<u32, u32>::new();
         for window in windows {
             let mut params = self.params(geometry, window, form, regime, [tiles, room])?;
