@@ -1,7 +1,7 @@
 //! How far a kernel's answer may be from the reference's, derived from the rounding of each step.
 
 use super::Problem;
-use crate::descriptor::{Activation, Descriptor, Float};
+use crate::descriptor::{Activation, Descriptor, Float, Padding};
 use crate::reference::{self, Backward, Place, Statistics, Units};
 use crate::shader::FIRST;
 
@@ -16,8 +16,8 @@ const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 /// count among n, of mean |x| = A; with u = 2⁻²⁴, ρ = 1/√(σ²+ε), r and d of batch renormalization (else 1 and 0):
 ///
 /// - sums of n terms, added up in chunks, blocks of those, lanes and parts: (8 + log₂n / 2)·u times the sum of the terms' sizes;
-/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ² + 16u·D²/m, since the first block, of four elements,
-///   is taken about one that may be as far from the mean as the farthest, by D;
+/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ² + 4u·D²·k/m, since the first block, of k = 4
+///   elements (of padded ones up to m), is taken about one that may be as far from the mean as the farthest, by D;
 /// - ρ: ρ·(½·dσ²/(σ²+ε) + 8u), the 8u for an adapter's division and root; r: r·(½·dσ²/(σ²+ε) + 16u);
 ///   d: (dμ + u·(|μ| + |μ_r|))·ρ_r + 8u·|μ − μ_r|·ρ_r, as far as d is not clamped;
 /// - z = γ·(x̂·r + d) + β + residual: |γ|·(r·(dμ·ρ + X·dρ/ρ + 4u·X) + X·dr + dd)
@@ -58,7 +58,9 @@ impl<'a> Tolerance<'a> {
             let m = by.count[i].max(1.0);
             let (variance, inverse) = (by.variance[i], by.inverse_deviation[i]);
             let dmean = (4.0 + m.log2() / 2.0) * U * size[i] + SMALLEST;
-            let first_block = 4.0 * f64::from(FIRST) * U * farthest[i] / m;
+            // Blocks are of positions: if few of the first count, much of the rest is about one value too.
+            let about_one = if descriptor.padding == Padding::None { f64::from(FIRST) } else { m };
+            let first_block = 4.0 * about_one.min(m) * U * farthest[i] / m;
             let rounding = 16.0 * U * variance + 4.0 * U * size[i] * variance.sqrt() + 4.0 * dmean * dmean;
             let dvariance = rounding + first_block + SMALLEST;
             let of_root = 0.5 * dvariance / (variance + f64::from(descriptor.epsilon));
