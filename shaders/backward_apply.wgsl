@@ -69,8 +69,8 @@ fn main(
 #if settled|given
     if !at.inside { return; }
 #endif
-    var lens: array<Lens, SEEN>;
-    var mutual: array<Mutual, SEEN>;
+    var lens = array<Lens, SEEN>();
+    var mutual = array<Mutual, SEEN>();
 #unroll u SEEN
     let known_$u = known_of(local, at, unit_of(at, $uu));
     lens[$u] = known_$u.lens;

@@ -36,12 +36,12 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= workgroups() { return; }
     let at = place(workgroup, local);
-    var lens: array<Lens, SEEN>;
+    var lens = array<Lens, SEEN>();
 #unroll u SEEN
     lens[$u] = lens_of(used(unit_of(at, $uu)), unit_of(at, $uu));
 #end
     let mine = gather_sums(at, lens);
-    var mutual: array<Mutual, SEEN>;
+    var mutual = array<Mutual, SEEN>();
 #unroll u UNITS
     let sums_$u = sum_lanes(local, mine[$u]);
     mutual[$u] = settle(unit_of(at, $uu), used(unit_of(at, $uu)), sums_$u, at.inside && at.lane == 0u);

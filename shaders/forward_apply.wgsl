@@ -49,7 +49,7 @@ fn main(
 #if settled
     if !at.inside { return; }
 #endif
-    var maps: array<Map, SEEN>;
+    var maps = array<Map, SEEN>();
 #unroll u SEEN
     maps[$u] = map_of(local, at, unit_of(at, $uu));
 #end

@@ -29,12 +29,12 @@ fn main(
     if workgroup >= workgroups() { return; }
     count_batch(workgroup, local);
     let at = place(workgroup, local);
-    var centre: array<V, UNITS>;
+    var centre = array<V, UNITS>();
 #unroll u UNITS
     centre[$u] = spread(pivot(unit_of(at, $uu)));
 #end
     let mine = gather_moments(at, centre);
-    var maps: array<Map, SEEN>;
+    var maps = array<Map, SEEN>();
 #unroll u UNITS
     maps[$u] = map_of(local, at, unit_of(at, $uu), lead(centre[$u]), mine[$u]);
 #end

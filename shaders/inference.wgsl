@@ -28,7 +28,7 @@ fn main(
     let at = place(workgroup, local);
     if !at.inside { return; }
 
-    var maps: array<Map, SEEN>;
+    var maps = array<Map, SEEN>();
 #unroll u SEEN
     maps[$u] = map_of(unit_of(at, $uu));
 #end

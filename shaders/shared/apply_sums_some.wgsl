@@ -16,7 +16,7 @@
 #end
 #unroll k $name
 #import seen_through $k of $a
-            var dx_$k: Run;
+            var dx_$k = Run();
 #unroll e ELEMENTS
 #unroll u BESIDE
             dx_$k[$e + $u] = scale_$k[$e + $u] * less(

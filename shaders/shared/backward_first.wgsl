@@ -1,6 +1,6 @@
 /// The first pass over a part of each of an invocation's units: its sums of dy and of dy * (x - mean).
 fn backward_first(local: u32, at: Place) {
-    var lens: array<Lens, SEEN>;
+    var lens = array<Lens, SEEN>();
 #unroll u SEEN
     lens[$u] = lens_of(used(unit_of(at, $uu)), unit_of(at, $uu));
 #end

@@ -1,6 +1,6 @@
 /// The first pass over a part of each of an invocation's units: count, mean and variance of x - pivot.
 fn forward_first(local: u32, at: Place) {
-    var centre: array<V, UNITS>;
+    var centre = array<V, UNITS>();
 #unroll u UNITS
 #if pivoted
     centre[$u] = spread(lead(scratch[plane_at(PIVOT, unit_of(at, $uu))]));

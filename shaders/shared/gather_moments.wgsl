@@ -9,8 +9,8 @@
 const SHARE: f32 = 1.0 / f32(BLOCK * CHUNK * ELEMENTS);
 
 fn gather_moments(at: Place, centre: array<V, UNITS>) -> array<Moments, UNITS> {
-    var moments: array<Moments, UNITS>;
-    var about: array<V, UNITS>;
+    var moments = array<Moments, UNITS>();
+    var about = array<V, UNITS>();
     var element = at.first;
     var cursor = cursor_at(at.unit, element);
 #if health
@@ -32,8 +32,8 @@ fn gather_moments(at: Place, centre: array<V, UNITS>) -> array<Moments, UNITS> {
     var block = FIRST / ELEMENTS * params.step;
     while element < at.end {
         var count = V(0.0);
-        var sum: array<V, UNITS>;
-        var squares: array<V, UNITS>;
+        var sum = array<V, UNITS>();
+        var squares = array<V, UNITS>();
         let block_end = min(element + block, at.end);
         block = min(4u * block, BLOCK * CHUNK * params.step);
         while element + (CHUNK - 1u) * params.step < block_end {

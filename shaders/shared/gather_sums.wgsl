@@ -6,11 +6,11 @@
 // small.
 
 fn gather_sums(at: Place, lens: array<Lens, SEEN>) -> array<Sums, UNITS> {
-    var sums: array<Sums, UNITS>;
+    var sums = array<Sums, UNITS>();
     var element = at.first;
     var cursor = cursor_at(at.unit, element);
     while element < at.end {
-        var block: array<Sums, UNITS>;
+        var block = array<Sums, UNITS>();
         let block_end = min(element + BLOCK * CHUNK * params.step, at.end);
         while element + (CHUNK - 1u) * params.step < block_end {
 #import gather_sums_some CHUNK

@@ -14,7 +14,7 @@
             let x_$k = load_x(to_$k);
 #end
 #unroll k $name
-            var y_$k: Run;
+            var y_$k = Run();
 #unroll e ELEMENTS
 #unroll u BESIDE
             y_$k[$e + $u] = mapped(x_$k[$e + $u], either(maps[$a * BESIDE + $u], maps[SEEN - 1u], next_$k_$e));

@@ -1,7 +1,7 @@
             // Run $name, the $kind-th across: x - mean, and dy pulled through the activation.
-            var z_$name: Run;
-            var given_$name: Run;
-            var scale_$name: Run;
+            var z_$name = Run();
+            var given_$name = Run();
+            var scale_$name = Run();
 #unroll e ELEMENTS
 #unroll u BESIDE
             {

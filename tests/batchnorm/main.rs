@@ -6,6 +6,7 @@ mod bind_errors;
 mod check;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
+mod constructs;
 mod convolution;
 mod every;
 mod expectations;
