@@ -2,6 +2,7 @@
 
 mod checks;
 mod epilogue;
+mod order;
 mod over;
 mod padding;
 mod running;

@@ -30,7 +30,14 @@ pub(crate) struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// The recipe, by which kernels walk as the tensor that they read first lies in memory.
     pub fn recipe(&self) -> Result<Recipe, PlanError> {
+        let leader = self.tensors().first().map_or(Tensor::X, |(_, tensor)| *tensor);
+        let descriptor = &*self.descriptor.in_memory_order(leader);
+        Planner { descriptor, extent: descriptor.extent()?, ..*self }.recipe_in_order()
+    }
+
+    fn recipe_in_order(&self) -> Result<Recipe, PlanError> {
         self.check_choice()?;
         if self.extent.outer == 0 || self.extent.inner == 0 {
             return self.of_nothing();

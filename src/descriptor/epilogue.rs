@@ -37,7 +37,8 @@ pub struct Epilogue {
 pub enum Kept {
     /// Nothing: what the activation did is computed again from x.
     Nothing,
-    /// A bit a value, which the forward pass writes: on which side of its bend the activation was.
+    /// A bit a value, which the forward pass writes: on which side of its bend the activation was. In the order of
+    /// the shape, or with the channel axis where x has it in memory, if a view of x says so.
     Signs,
     /// The residual itself, to compute again what the activation did.
     Residual,

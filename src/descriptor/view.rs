@@ -79,6 +79,13 @@ impl View {
         Self::of_dense(shape, &[])
     }
 
+    /// Whether it is that of a dense tensor from the start of the binding.
+    pub(crate) fn is_dense(&self, shape: &[usize]) -> bool {
+        let dense = Self::dense(shape);
+        let alike = |axis: usize| shape[axis] == 1 || self.strides[axis] == dense.strides[axis];
+        self.offset == 0 && (0..shape.len()).all(alike)
+    }
+
     /// The first and the last place that it touches, if all are at 0 or beyond. The shape has no 0.
     pub(crate) fn reach(&self, shape: &[usize]) -> Option<(u64, u64)> {
         let (mut first, mut last) = (self.offset as i128, self.offset as i128);

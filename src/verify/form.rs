@@ -14,8 +14,8 @@ pub(super) enum Form {
     Dense(Float),
     /// Value i at `places[i]`, all within this many words.
     Placed { float: Float, places: Vec<usize>, words: usize },
-    /// A bit each, the lowest of a word first.
-    Bits,
+    /// A bit each, that of value i at `places[i]`, the lowest of a word first.
+    Bits { places: Vec<usize> },
     /// Whole numbers of 32 bits.
     Numbers,
 }
@@ -33,12 +33,17 @@ impl Form {
         }
     }
 
+    /// That of the bits an activation leaves.
+    pub(super) fn of_signs(descriptor: &Descriptor) -> Self {
+        Self::Bits { places: places(&descriptor.view_of_signs(), descriptor.shape()) }
+    }
+
     /// Memory with nothing in it yet.
     pub(super) fn empty(&self, values: usize) -> Vec<u32> {
         let words = match self {
             Self::Dense(float) => (values * float.bytes() as usize).div_ceil(4),
             Self::Placed { words, .. } => *words,
-            Self::Bits => values.div_ceil(32),
+            Self::Bits { .. } => values.div_ceil(32),
             Self::Numbers => values,
         };
         vec![POISON; words]
@@ -53,7 +58,7 @@ impl Form {
         for (i, value) in values.iter().enumerate() {
             let (bits, width) = match self {
                 Self::Dense(float) | Self::Placed { float, .. } => (bits_of(*float, *value), float.bits()),
-                Self::Bits => (u32::from(*value != 0.0), 1),
+                Self::Bits { .. } => (u32::from(*value != 0.0), 1),
                 Self::Numbers => (*value as u32, 32),
             };
             put(&mut words, self.place(i), width, bits);
@@ -72,7 +77,7 @@ impl Form {
                 put(&mut rest, self.place(i), float.bits(), POISON);
                 float_of(*float, get(words, self.place(i), float.bits()))
             }
-            Self::Bits => get(words, i, 1) as f32,
+            Self::Bits { .. } => get(words, self.place(i), 1) as f32,
             Self::Numbers => words[i] as f32,
         };
         let all: Vec<f32> = (0..values).map(value).collect();
@@ -83,8 +88,8 @@ impl Form {
 
     fn place(&self, i: usize) -> usize {
         match self {
-            Self::Placed { places, .. } => places[i],
-            Self::Dense(_) | Self::Bits | Self::Numbers => i,
+            Self::Placed { places, .. } | Self::Bits { places } => places[i],
+            Self::Dense(_) | Self::Numbers => i,
         }
     }
 }

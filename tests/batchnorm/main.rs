@@ -36,4 +36,5 @@ mod steps;
 mod strategies;
 mod tint;
 mod tolerances;
+mod views;
 mod windows;
