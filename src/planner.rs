@@ -8,14 +8,14 @@ mod geometry;
 mod stretches;
 mod windows;
 
-use crate::descriptor::{Activation, Descriptor, Extent, Gradients, Kept, Padding, Tensor};
+use crate::descriptor::{Activation, Descriptor, Extent, Gradients, Kept, Over, Padding, Tensor};
 use crate::error::PlanError;
 use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Recipe, Regime};
-use crate::shader::{Flag, Flags, Kernel, Permutation, Tile};
+use crate::shader::{Flag, Kernel, Permutation, Tile};
 use crate::tuning::Tuning;
 use assembly::{Assembly, without_elements};
 use form::Form;
-use geometry::Geometry;
+use geometry::{Geometry, Groups};
 use stretches::Stretch;
 use windows::Window;
 
@@ -89,13 +89,29 @@ impl Planner<'_> {
         Ok(recipe)
     }
 
-    /// Of an empty batch statistics stay, the counter moves, and gradients are 0.
+    /// Of an empty batch no value counts, and gradients are 0. Steps that go over no tensor are those of any batch.
     fn of_nothing(&self) -> Result<Recipe, PlanError> {
         // As many as have statistics, with groups and steps too.
         let channels = self.extent.channels as u32;
         let units = self.descriptor.saved_bytes() / (4 * self.descriptor.saved_planes());
         self.check_binding("a plane of the saved statistics", 4 * units)?;
         let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let groups = units / channels;
+        let (stepped, [channel_divisor, group_divisor]) = match self.descriptor.over {
+            Over::Steps { .. } if !self.descriptor.channels_are_last() => (true, [groups, 1]),
+            over => (matches!(over, Over::Steps { .. }), [1, channels]),
+        };
+        let groups = Groups {
+            stepped,
+            channels,
+            channel_divisor,
+            groups,
+            group_divisor,
+            group_stride: 0,
+            last_rows: 0,
+            position_step: 1,
+            position_group: 0,
+        };
         let geometry = Geometry {
             channels_last: false,
             wide: false,
@@ -104,7 +120,7 @@ impl Planner<'_> {
             inner: 1,
             row_stride: 0,
             unit_stride: 1,
-            groups: None,
+            groups: (self.over() != Over::Batch).then_some(groups),
             ragged: None,
             folded: None,
         };
@@ -113,28 +129,22 @@ impl Planner<'_> {
             units,
             end_unit: units,
             tiles: units.div_ceil(form.tile.columns),
-            channel_modulus: channels,
             inner: 1,
-            batches: 1,
-            epsilon: self.descriptor.epsilon,
-            ..Params::default()
+            ..self.rules(geometry)
         };
         let stretches = vec![Stretch { params, pieces: vec![] }];
         let mut assembly = Assembly::of(self, geometry, form, stretches);
-        let counts = self.descriptor.running.is_some_and(|running| running.has_counter());
         match self.operation {
             Operation::Forward => {
                 let flags = self.outcome_flags(false).and(self.padding_flags());
                 assembly.over_units(Kernel::ForwardSettle, flags)?;
                 assembly.scratch = assembly.forward_records();
-                if counts {
-                    assembly.small(Kernel::Count, Flags::default().with(Flag::Counter), 1)?;
-                }
+                assembly.move_running()?;
             }
-            Operation::UpdateRunning if counts => {
-                assembly.small(Kernel::Count, Flags::default().with(Flag::Counter), 1)?;
-            }
+            Operation::UpdateRunning => assembly.move_running()?,
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) if wanted.dgamma || wanted.dbeta => {
+                // Nothing is added up.
+                assembly.stretches[0].params.group_modulus = 0;
                 assembly.collapse(wanted, [0; 2], 16)?;
                 assembly.scratch = 16;
             }

@@ -32,9 +32,16 @@ fn affine_of(unit: u32, s: Statistics) -> Affine {
 fn correction_of(unit: u32, s: Statistics) -> Affine {
     let running = inverse_deviation(load_running_variance(running_of(unit)));
     let r_max = Channel(params.r_max);
-    let r = clamp(sqrt(s.variance + Channel(params.epsilon)) * running, CHANNEL_ONE / r_max, r_max);
+    let r = sqrt(s.variance + Channel(params.epsilon)) * running;
     let d = (s.mean - load_running_mean(running_of(unit))) * running;
-    return Affine(r, clamp(d, Channel(-params.d_max), Channel(params.d_max)));
+    let d_max = Channel(params.d_max);
+    return Affine(bounded(r, CHANNEL_ONE / r_max, r_max), bounded(d, -d_max, d_max));
+}
+
+/// Of a NaN `clamp` may make a bound.
+fn bounded(c: Channel, low: Channel, high: Channel) -> Channel {
+    let is_nan = (bitcast<ChannelBits>(c) & ChannelBits(0x7fffffffu)) > ChannelBits(0x7f800000u);
+    return select(clamp(c, low, high), c, is_nan);
 }
 #else
 fn correction_of(unit: u32, s: Statistics) -> Affine { return Affine(CHANNEL_ONE, CHANNEL_ZERO); }

@@ -238,7 +238,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
     }
 
     /// The running statistics moved by what has been saved.
-    fn move_running(&mut self) -> Result<(), PlanError> {
+    pub(super) fn move_running(&mut self) -> Result<(), PlanError> {
         let Some(running) = self.planner.descriptor.running else { return Ok(()) };
         let params = self.of_channels(self.stretches[0].params);
         let Params { units, channel_modulus, group_modulus, kept_steps, .. } = params;

@@ -82,13 +82,6 @@ impl Planner<'_> {
             Order::Interleaved => (elements, tile.lanes * elements),
             Order::Blocked => (lane_length * elements, elements),
         };
-        let running = self.descriptor.running.unwrap_or_default();
-        let (low, high) = match self.descriptor.epilogue.activation {
-            Activation::LeakyRelu(slope) => (slope, 0.0),
-            Activation::Clamp(low, high) => (low, high),
-            _ => (0.0, 0.0),
-        };
-        let [r_max, d_max] = self.descriptor.renorm.map_or([0.0; 2], |renorm| [renorm.r_max, renorm.d_max]);
         let of_channel = self.extent.outer * self.extent.inner;
         let mut params = Params {
             units: geometry.units,
@@ -104,15 +97,40 @@ impl Planner<'_> {
             lane_length,
             step,
             step_column: step % inner,
+            position_step: 1,
+            values: of_channel as f32,
+            ..self.rules(geometry)
+        };
+        if let Some(groups) = geometry.groups {
+            params = Params {
+                last_length: (groups.last_rows * geometry.inner) as u32,
+                position_step: groups.position_step,
+                position_group: groups.position_group as u32,
+                ..params
+            };
+        }
+        self.pad(geometry, window, &mut params)?;
+        Ok(params)
+    }
+
+    /// What the descriptor says of all units, however many values they have: its conventions, and which channel and
+    /// group each is.
+    pub(super) fn rules(&self, geometry: Geometry) -> Params {
+        let running = self.descriptor.running.unwrap_or_default();
+        let (low, high) = match self.descriptor.epilogue.activation {
+            Activation::LeakyRelu(slope) => (slope, 0.0),
+            Activation::Clamp(low, high) => (low, high),
+            _ => (0.0, 0.0),
+        };
+        let [r_max, d_max] = self.descriptor.renorm.map_or([0.0; 2], |renorm| [renorm.r_max, renorm.d_max]);
+        let params = Params {
             channel_divisor: 1,
             channel_modulus: geometry.folded.map_or(geometry.units, |_| geometry.channels() as u32),
             group_divisor: 1,
             group_modulus: 1,
             kept_steps: u32::try_from(self.descriptor.running_sets()).unwrap_or(u32::MAX),
             batches: 1,
-            position_step: 1,
             unbiased: u32::from(running.variance == RunningVariance::Unbiased),
-            values: of_channel as f32,
             epsilon: self.descriptor.epsilon,
             momentum: running.momentum.weight_of_new(1),
             low,
@@ -121,21 +139,17 @@ impl Planner<'_> {
             d_max,
             ..Params::default()
         };
-        if let Some(groups) = geometry.groups {
-            params = Params {
-                last_length: (groups.last_rows * geometry.inner) as u32,
+        match geometry.groups {
+            Some(groups) => Params {
                 channel_divisor: groups.channel_divisor,
                 channel_modulus: groups.channels,
                 group_divisor: groups.group_divisor,
                 group_modulus: groups.groups,
                 batches: if groups.stepped { 1 } else { groups.groups },
-                position_step: groups.position_step,
-                position_group: groups.position_group as u32,
                 ..params
-            };
+            },
+            None => params,
         }
-        self.pad(geometry, window, &mut params)?;
-        Ok(params)
     }
 
     /// What kernels find the valid positions by.

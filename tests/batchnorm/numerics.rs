@@ -4,7 +4,8 @@ use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::verify::{Placement, Problem};
 use wgpu_batchnorm::{
-    Activation, Choice, Descriptor, Gpu, Gradients, Kernels, Layout, Momentum, Running, RunningVariance, reference,
+    Activation, Choice, Descriptor, Gpu, Gradients, Kernels, Layout, Momentum, Over, Renorm, Running, RunningVariance,
+    reference,
 };
 
 use crate::adapters::on_every_gpu;
@@ -21,6 +22,8 @@ const SHAPES: [(&[usize], Layout); 5] = [
 /// The running statistics become the batch's own, so that they can be looked at.
 const OF_THE_BATCH: Running =
     Running { momentum: Momentum::New(1.0), variance: RunningVariance::Biased, counts_batches: false };
+
+const RENORM: Renorm = Renorm { r_max: 1.5, d_max: 0.5 };
 
 /// Every shape in every regime, but that the largest is too large to be resident.
 fn on_shapes(test: impl Fn(&Gpu, &Kernels, Descriptor) + Sync) {
@@ -131,6 +134,44 @@ fn what_is_not_finite_stays_in_its_channel() {
                         }
                     }
                     assert!(spoilt > 0, "{operation}: {poison} does not show in {name} of its own channel");
+                }
+            }
+        }
+    });
+}
+
+/// Not one of their bounds.
+#[test]
+fn r_and_d_of_a_nan_are_nan() {
+    on_shapes(|gpu, kernels, descriptor| {
+        let channels = descriptor.channels();
+        let problem = with_x(descriptor.renorm(RENORM), |_, c, x| if c == 1 { f32::NAN } else { x });
+        let run = problem.run(gpu, kernels, Operation::Forward, Placement::Separate);
+        let saved = pollster::block_on(run).unwrap().get("saved").to_vec();
+        for (i, value) in saved[4 * channels..].iter().enumerate() {
+            assert_eq!(value.is_nan(), i % channels == 1, "{} {i}: {value}", gpu.name());
+        }
+    });
+}
+
+/// r and d of a batch without values are those of mean 0 and variance 0, in groups and steps too.
+#[test]
+fn an_empty_batch_has_r_and_d() {
+    on_every_gpu(|gpu| {
+        let groups = Over::Groups { samples: 1 };
+        let empty = [
+            Descriptor::new([0, 3, 2], Layout::ChannelsFirst),
+            Descriptor::new([2, 3, 0], Layout::ChannelsFirst).over(groups),
+            Descriptor::new([2, 0, 3], Layout::ChannelsLast).over(groups),
+            Descriptor::new([0, 3, 4], Layout::ChannelsFirst).over(Over::Steps { kept: 2 }),
+            Descriptor::new([0, 4, 3], Layout::ChannelsLast).over(Over::Steps { kept: 2 }),
+        ];
+        for descriptor in empty {
+            let counted = Running { counts_batches: true, ..Running::default() };
+            for running in [counted, Running { momentum: Momentum::Cumulative, ..counted }] {
+                let problem = problem(descriptor.clone().renorm(RENORM).running(running));
+                for operation in [Operation::Forward, Operation::UpdateRunning, Operation::Backward(Gradients::ALL)] {
+                    check(gpu, &gpu.kernels, &problem, operation, Placement::Separate);
                 }
             }
         }

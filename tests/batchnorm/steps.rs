@@ -6,7 +6,8 @@ use wgpu_batchnorm::wgpu::{Buffer, BufferBinding};
 use wgpu_batchnorm::{
     Activation, ApplyBackwardBindings, Descriptor, Extras, FinalizeBackwardBindings, FinalizeBindings,
     GatherBackwardBindings, GatherBindings, Gpu, Gradients, Layout, Mask, MergeBackwardBindings, MergeBindings,
-    Momentum, NormalizeBindings, Over, Padding, PlanError, Renorm, Running, RunningBindings, Statistics,
+    Momentum, NormalizeBindings, OneValue, Over, Padding, PlanError, Renorm, Running, RunningBindings, Statistics,
+    UpdateRunningBindings,
 };
 
 use crate::adapters::gpus;
@@ -250,4 +251,81 @@ fn what_has_no_whole_is_refused() {
     says(&gpu.kernels.finalize(&averaged).unwrap_err(), &["running", "update_running"]);
     let plain = Descriptor::new(SHAPE, Layout::ChannelsFirst);
     assert!(matches!(gpu.kernels.merge(&plain, 0), Err(PlanError::Option { option: "parts", .. })));
+}
+
+/// Statistics of 9 values a channel, in three channels.
+const MERGED: [f32; 9] = [9.0, 9.0, 9.0, 0.5, -2.0, 1e3, 2.0, 0.25, 1e4];
+const BEFORE: [[f32; 3]; 2] = [[0.25, 1.0, -1e3], [1.0, 4.0, 1e2]];
+
+/// What `merge`, `finalize` and `update_running`, then `merge_backward` and `finalize_backward` leave on a device whose
+/// part has this shape.
+fn ends(gpu: &Gpu, descriptor: &Descriptor) -> Vec<Vec<f32>> {
+    let kernels = &gpu.kernels;
+    let upload = |values: &[f32]| gpu.upload(values).unwrap();
+    let planes = |planes: u64| gpu.empty(12 * planes).unwrap();
+    let [many, many_back] = [&MERGED, &MERGED[..6]].map(upload);
+    let [statistics, sums] = [3, 2].map(planes);
+    let merge = kernels.merge(descriptor, 1).unwrap();
+    let merge = merge.bind(&MergeBindings { many: all(&many), statistics: all(&statistics) });
+    let merge_back = kernels.merge_backward(descriptor, 1).unwrap();
+    let merge_back = merge_back.bind(&MergeBackwardBindings { many: all(&many_back), sums: all(&sums) });
+    let (gamma, beta) = (upload(&[1.5, -0.5, 2.0]), upload(&[0.5, 1.0, -1.0]));
+    let [mean, variance, later_mean, later_variance] = [BEFORE[0], BEFORE[1], BEFORE[0], BEFORE[1]].map(|b| upload(&b));
+    let [counter, later_counter] = [3, 3].map(|count| upload(&[f32::from_bits(count)]));
+    let finalize = kernels.finalize(descriptor).unwrap();
+    let saved = gpu.empty(finalize.saved_bytes()).unwrap();
+    let (scale_and_shift, dgamma, dbeta, coefficients) = (planes(2), planes(1), planes(1), planes(3));
+    let finalize = finalize.bind(&FinalizeBindings {
+        statistics: all(&statistics),
+        gamma: Some(all(&gamma)),
+        beta: Some(all(&beta)),
+        running: Some(RunningBindings { mean: all(&mean), variance: all(&variance) }),
+        counter: Some(all(&counter)),
+        saved: all(&saved),
+        scale_and_shift: all(&scale_and_shift),
+        extras: Extras::default(),
+    });
+    let update = kernels.update_running(descriptor).unwrap().bind(&UpdateRunningBindings {
+        saved: all(&saved),
+        running: RunningBindings { mean: all(&later_mean), variance: all(&later_variance) },
+        counter: Some(all(&later_counter)),
+    });
+    let back = kernels.finalize_backward(descriptor).unwrap().bind(&FinalizeBackwardBindings {
+        sums: all(&sums),
+        saved: all(&saved),
+        gamma: Some(all(&gamma)),
+        dgamma: all(&dgamma),
+        dbeta: all(&dbeta),
+        coefficients: all(&coefficients),
+    });
+    let bound = [merge, finalize, update, merge_back, back].map(Result::unwrap);
+    gpu.run(|pass| bound.iter().for_each(|bound| bound.record(pass)));
+    let moved = [&mean, &variance, &counter, &later_mean, &later_variance, &later_counter];
+    let left = [&saved, &scale_and_shift, &dgamma, &dbeta, &coefficients];
+    moved.into_iter().chain(left).map(|buffer| read(gpu, buffer)).collect()
+}
+
+/// The steps that go over no tensor do not depend on how much of it is here.
+#[test]
+fn an_empty_part_ends_as_every_other() {
+    let rule = Running { counts_batches: true, ..Running::default() };
+    let plain = Descriptor::new([9, 3], Layout::ChannelsFirst).running(rule);
+    let renormalized = plain.clone().renorm(Renorm { r_max: 1.5, d_max: 0.5 });
+    for (gpu, descriptor) in gpus().iter().flat_map(|gpu| [(gpu, &plain), (gpu, &renormalized)]) {
+        let expected = ends(gpu, descriptor);
+        for shape in [[0, 3], [1, 3]] {
+            let part = descriptor.clone().of_shape(shape).one_value(OneValue::HasNoVariance);
+            let got = ends(gpu, &part);
+            assert_eq!(got, expected, "{} {shape:?}", gpu.name());
+            // Momentum 0.1, and the variance of 9 values unbiased.
+            for (moved, before, batch, unbias) in
+                [(&got[0], BEFORE[0], &MERGED[3..6], 1.0), (&got[1], BEFORE[1], &MERGED[6..], 9.0 / 8.0)]
+            {
+                for ((moved, before), batch) in moved.iter().zip(before).zip(batch) {
+                    let plain = 0.9 * f64::from(before) + 0.1 * unbias * f64::from(*batch);
+                    assert!((f64::from(*moved) - plain).abs() <= 1e-6 * plain.abs(), "{moved} for {plain}");
+                }
+            }
+        }
+    }
 }
