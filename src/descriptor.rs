@@ -128,7 +128,10 @@ impl Descriptor {
         Self { one_value, ..self }
     }
 
-    /// ε, added to the variance before the root. Must be positive.
+    /// ε, added to the variance before the root. In training it must be positive, and no less than
+    /// [`f32::MIN_POSITIVE`]. Where statistics are constants (inference, the frozen backward pass, normalize) it may be
+    /// 0, as in torchvision's `FrozenBatchNorm2d`: y = γ·(x − μ)/√σ² + β, which of a channel of variance 0, or too
+    /// small for a normal f32, is infinite or NaN.
     pub fn epsilon(self, epsilon: f32) -> Self {
         Self { epsilon, ..self }
     }

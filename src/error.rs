@@ -41,8 +41,11 @@ pub enum PlanError {
         /// Why not.
         because: String,
     },
-    /// ε that is zero, negative or not finite.
-    #[error("epsilon is {epsilon}; it must be positive and finite (PyTorch's default is 1e-5)")]
+    /// ε that is negative or not finite, or in training 0, or so small that some adapters take it for 0.
+    #[error(
+        "epsilon is {epsilon}; it must be positive, finite and in training at least {}, which no adapter takes for 0 (PyTorch's default is 1e-5); where statistics are constants, as in inference, 0 will do",
+        f32::MIN_POSITIVE
+    )]
     Epsilon {
         /// The ε given.
         epsilon: f32,

@@ -311,6 +311,11 @@ impl Recipe {
         choice: &Choice,
     ) -> Result<Self, PlanError> {
         let extent = descriptor.extent()?;
+        let by_constants =
+            matches!(operation, Operation::Inference | Operation::FrozenBackward(_) | Operation::Normalize);
+        if !by_constants {
+            descriptor.check_epsilon()?;
+        }
         match operation {
             Operation::Forward => {
                 descriptor.check_training()?;

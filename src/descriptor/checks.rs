@@ -19,7 +19,7 @@ impl Descriptor {
         if long || product(&self.shape) > 1 << 40 {
             return Err(PlanError::TooManyValues { shape: shape() });
         }
-        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+        if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
             return Err(PlanError::Epsilon { epsilon: self.epsilon });
         }
         self.check_options()?;
@@ -83,6 +83,13 @@ impl Descriptor {
             view.check(*tensor, shape)?;
         }
         Ok(())
+    }
+
+    /// Checks ε where the statistics are the batch's. It is a normal number there: some adapters take a smaller one
+    /// for 0.
+    pub(crate) fn check_epsilon(&self) -> Result<(), PlanError> {
+        let epsilon = self.epsilon;
+        if epsilon.is_normal() { Ok(()) } else { Err(PlanError::Epsilon { epsilon }) }
     }
 
     /// Checks what training needs besides.

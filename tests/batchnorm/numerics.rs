@@ -140,6 +140,37 @@ fn what_is_not_finite_stays_in_its_channel() {
     });
 }
 
+/// ε = 0 where statistics are constants: y = γ(x − μ)/√σ² + β, dx = γ·dy/√σ², and of variance 0 nothing finite.
+#[test]
+fn no_epsilon_by_constants() {
+    on_every_gpu(|gpu| {
+        for (shape, layout) in SHAPES {
+            let mut problem = problem(Descriptor::new(shape, layout).epsilon(0.0));
+            problem.running_variance[0] = 1e-6;
+            let channels: Vec<usize> = reference::channels_of(&problem.descriptor).collect();
+            for operation in [Operation::FrozenBackward(Gradients::ALL), Operation::FrozenBackward(Gradients::DX)] {
+                check(gpu, &gpu.kernels, &problem, operation, Placement::Separate);
+            }
+            let answer = check(gpu, &gpu.kernels, &problem, Operation::Inference, Placement::Separate);
+            let of = |values: &[f32], c: usize| f64::from(values[c]);
+            for ((y, x), c) in answer.get("y").iter().zip(&problem.x).zip(&channels) {
+                let deviation = of(&problem.running_variance, *c).sqrt();
+                let x_hat = (f64::from(*x) - of(&problem.running_mean, *c)) / deviation;
+                let expected = of(&problem.gamma, *c) * x_hat + of(&problem.beta, *c);
+                let size = (of(&problem.gamma, *c) * x_hat).abs() + of(&problem.beta, *c).abs();
+                approx::assert_abs_diff_eq!(f64::from(*y), expected, epsilon = 1e-6 * size);
+            }
+            problem.running_variance[0] = 0.0;
+            for (operation, name) in [(Operation::Inference, "y"), (Operation::FrozenBackward(Gradients::DX), "dx")] {
+                let answer = check(gpu, &gpu.kernels, &problem, operation, Placement::Separate);
+                for (value, c) in answer.get(name).iter().zip(&channels) {
+                    assert_eq!(value.is_finite(), *c > 0, "{} {name}: {value}", gpu.name());
+                }
+            }
+        }
+    });
+}
+
 /// Not one of their bounds.
 #[test]
 fn r_and_d_of_a_nan_are_nan() {

@@ -63,10 +63,32 @@ fn too_many_values() {
 
 #[test]
 fn epsilon() {
-    for epsilon in [0.0, -1e-5, f32::INFINITY, f32::NAN] {
+    for epsilon in [-1e-5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
         let error = refused(&images().epsilon(epsilon), &["epsilon", &epsilon.to_string(), "positive", "1e-5"]);
         assert!(matches!(error, PlanError::Epsilon { .. }));
     }
+}
+
+/// In training 0 will not do, nor what an adapter may take for it; where statistics are constants it will.
+#[test]
+fn epsilon_of_zero() {
+    let noop = Noop::new();
+    for epsilon in [0.0, 1e-40] {
+        let (kernels, images) = (&noop.kernels, images().epsilon(epsilon));
+        kernels.inference(&images).unwrap();
+        kernels.frozen_backward(&images, Gradients::ALL).unwrap();
+        kernels.normalize(&images).unwrap();
+        let refused = [
+            kernels.forward(&images).unwrap_err(),
+            kernels.backward(&images, Gradients::ALL).unwrap_err(),
+            kernels.finalize(&images).unwrap_err(),
+        ];
+        for error in refused {
+            says(&error, &["epsilon", &epsilon.to_string(), "in training", "constants", "inference", "1e-5"]);
+            assert!(matches!(error, PlanError::Epsilon { .. }));
+        }
+    }
+    noop.assert_silent();
 }
 
 #[test]

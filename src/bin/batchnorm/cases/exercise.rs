@@ -44,7 +44,7 @@ impl From<Error> for Ran {
             }
             Error::Plan(PlanError::ZeroSize { .. }) => "a channel axis of size 0 is an error here",
             Error::Plan(PlanError::Rank { .. }) => "fewer than two axes are an error here",
-            Error::Plan(PlanError::Epsilon { .. }) => "an ε that is not positive is an error here",
+            Error::Plan(PlanError::Epsilon { .. }) => "an ε below 0, or of 0 in training, is an error here",
             Error::Plan(PlanError::Limit { .. }) => return Self::LeftOut(text),
             Error::Plan(PlanError::Pipeline { .. }) | Error::Gpu(_) => return Self::Broke(text),
             Error::Bind(_) => return Self::Misbound(text),
