@@ -180,16 +180,18 @@ pub(crate) fn normalized(descriptor: &Descriptor, tensors: &Tensors<'_>, units: 
     if descriptor.from_y {
         let x = |(place, y): (Place, f64)| {
             let (gamma, beta) = (scale(tensors, place.channel), shift(tensors, place.channel));
-            if gamma.abs() <= beta.abs() * descriptor.types.x.least_scale() {
-                0.0
-            } else {
-                (undo(descriptor, y) - beta) / gamma
-            }
+            if is_lost(descriptor, tensors, place.channel) { 0.0 } else { (undo(descriptor, y) - beta) / gamma }
         };
         each.map(x).collect()
     } else {
         each.map(|(place, x)| (x - by.mean[place.unit]) * by.inverse_deviation[place.unit]).collect()
     }
+}
+
+/// Whether γ is too small beside β for x to be found again from y.
+pub(crate) fn is_lost(descriptor: &Descriptor, tensors: &Tensors<'_>, channel: usize) -> bool {
+    let least = f64::from(descriptor.types.x.least_scale());
+    scale(tensors, channel).abs() <= shift(tensors, channel).abs() * least
 }
 
 /// z of every value: normalised by these statistics, scaled and shifted, the residual added.

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use crate::descriptor::Float;
 pub use flag::{Flag, Flags};
 pub use kernel::Kernel;
 pub use slot::{Access, Slot};
@@ -131,10 +132,18 @@ impl Permutation {
         width * self.side()
     }
 
+    /// The type of x.
+    const fn float(&self) -> Float {
+        match (self.flags.has(Flag::Packed), self.flags.has(Flag::Bf16)) {
+            (false, _) => Float::F32,
+            (true, false) => Float::F16,
+            (true, true) => Float::Bf16,
+        }
+    }
+
     /// Bytes that a load moves.
     pub const fn bytes(&self) -> u32 {
-        let value = if self.flags.has(Flag::Packed) { 2 } else { 4 };
-        value * self.values()
+        self.float().bytes() as u32 * self.values()
     }
 
     /// Elements of a run, which are of one unit channels first.
@@ -191,6 +200,7 @@ impl Permutation {
         for (name, value) in constants {
             text += &format!("const {name}: u32 = {value}u;\n");
         }
+        text += &format!("const LEAST_SCALE: f32 = {:?};\n", self.float().least_scale());
         text.push('\n');
         assemble(self.kernel.source(), self.flags, &constants, &mut text);
         if self.flags.has(Flag::OneBuffer) {

@@ -419,9 +419,7 @@ impl Problem {
                 lost: 0,
             }
         } else {
-            let Tensors { gamma, beta, .. } = self.tensors();
-            let of = |values: Option<&[f32]>, c: usize, without: f32| values.map_or(without, |values| values[c]);
-            let is_lost = |c: &usize| of(gamma, *c, 1.0).abs() <= of(beta, *c, 0.0).abs() / 4096.0;
+            let is_lost = |c: &usize| reference::is_lost(descriptor, &self.tensors(), *c);
             // Every group's or step's.
             let units = match operation {
                 Operation::Backward(_) => Units::of_training(descriptor),

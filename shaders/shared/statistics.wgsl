@@ -55,17 +55,6 @@ fn count_of(unit: u32) -> Channel {
 }
 
 #if from_y
-/// The square root of the rounding of y, 2^-24, 2^-11 or 2^-8.
-#if !packed
-const LEAST_SCALE: f32 = 0.000244140625;
-#endif
-#if packed !bf16
-const LEAST_SCALE: f32 = 0.022097087;
-#endif
-#if bf16
-const LEAST_SCALE: f32 = 0.0625;
-#endif
-
 /// Whether the scale is too small beside the shift for x to be found again from y.
 fn lost(u: Used, unit: u32) -> ChannelTruth {
     return abs(scale_of(unit)) <= abs(u.shift) * LEAST_SCALE;

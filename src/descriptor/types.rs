@@ -21,13 +21,13 @@ impl Float {
         }
     }
 
-    /// The square root of its rounding: a factor less than this loses what it scales beside what is added
-    /// (`shaders/shared/statistics.wgsl`).
-    pub(crate) const fn least_scale(self) -> f64 {
+    /// The square root of its rounding, 2⁻²⁴, 2⁻¹¹ or 2⁻⁸: a γ of no more than so much of β loses x beside it
+    /// ([`Descriptor::backward_from_y`](crate::Descriptor::backward_from_y)). Kernels have it as `LEAST_SCALE`.
+    pub(crate) const fn least_scale(self) -> f32 {
         match self {
-            Self::F32 => 0.000244140625,
+            Self::F32 => 1.0 / 4096.0,
             Self::F16 => 0.022097087,
-            Self::Bf16 => 0.0625,
+            Self::Bf16 => 1.0 / 16.0,
         }
     }
 }
