@@ -143,8 +143,11 @@ pub enum FoldError {
         /// The layer's output channels.
         outputs: usize,
     },
-    /// σ² + ε that has no positive root.
-    #[error("the running variance of channel {channel} is {variance}; plus epsilon {epsilon} it must be above 0")]
+    /// A running variance that is none, or σ² + ε that has no positive root.
+    #[error(
+        "the running variance of channel {channel} is {variance}; it must be finite, not below 0, and with epsilon \
+         {epsilon} above 0"
+    )]
     Variance {
         /// The first such channel.
         channel: usize,
@@ -152,6 +155,36 @@ pub enum FoldError {
         variance: f64,
         /// The ε given.
         epsilon: f64,
+    },
+    /// An ε that is none.
+    #[error("epsilon is {epsilon}; it must be finite and not below 0")]
+    Epsilon {
+        /// The ε given.
+        epsilon: f64,
+    },
+    /// A parameter or running mean that is NaN or infinite.
+    #[error("the {what} of channel {channel} is {value}; it must be finite")]
+    NotFinite {
+        /// The field of [`Normalization`].
+        what: &'static str,
+        /// The first such channel.
+        channel: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// A folded weight or bias that is NaN or infinite.
+    #[error("the {what} folds to {value} at index {index} (output channel {channel}), from {was}; it must be finite")]
+    Folded {
+        /// `weight` or `bias`.
+        what: &'static str,
+        /// The first such place, in row-major order.
+        index: usize,
+        /// The output channel that it belongs to.
+        channel: usize,
+        /// What the layer has there; 0 for a bias that it lacks.
+        was: f64,
+        /// What it would become.
+        value: f64,
     },
     /// Zero padding behind a batch norm that shifts.
     #[error(
@@ -170,24 +203,32 @@ impl<T: Copy + Into<f64>> Normalization<'_, T> {
     /// The two numbers a channel that inference comes to.
     ///
     /// # Errors
-    /// [`FoldError::Length`] unless all slices have the length of `mean`; [`FoldError::Variance`].
+    /// [`FoldError::Length`] unless all slices have the length of `mean`; [`FoldError::Epsilon`],
+    /// [`FoldError::Variance`] and [`FoldError::NotFinite`] where inference would not give finite numbers.
     pub fn affine(&self) -> Result<Affine, FoldError> {
         let channels = self.mean.len();
         let parts = [("gamma", self.gamma), ("beta", self.beta), ("variance", Some(self.variance))];
         for (what, part) in parts {
             check_length(what, part.map_or(channels, <[T]>::len), channels)?;
         }
+        let epsilon = self.epsilon;
+        let is_none = |value: f64| !value.is_finite() || value < 0.0;
+        if is_none(epsilon) {
+            return Err(FoldError::Epsilon { epsilon });
+        }
         let mut affine = Affine { scale: Vec::with_capacity(channels), shift: Vec::with_capacity(channels) };
         for channel in 0..channels {
-            let value = |part: Option<&[T]>, default: f64| part.map_or(default, |values| values[channel].into());
-            let (mean, variance) = (value(Some(self.mean), 0.0), value(Some(self.variance), 0.0));
-            let root = (variance + self.epsilon).sqrt();
-            if root.is_nan() || root <= 0.0 {
-                return Err(FoldError::Variance { channel, variance, epsilon: self.epsilon });
+            let value = |what, part: Option<&[T]>, default: f64| {
+                let value = part.map_or(default, |values| values[channel].into());
+                if value.is_finite() { Ok(value) } else { Err(FoldError::NotFinite { what, channel, value }) }
+            };
+            let variance = self.variance[channel].into();
+            if is_none(variance) || variance + epsilon == 0.0 {
+                return Err(FoldError::Variance { channel, variance, epsilon });
             }
-            let scale = value(self.gamma, 1.0) / root;
+            let scale = value("gamma", self.gamma, 1.0)? / (variance + epsilon).sqrt();
             affine.scale.push(scale);
-            affine.shift.push(value(self.beta, 0.0) - mean * scale);
+            affine.shift.push(value("beta", self.beta, 0.0)? - value("mean", Some(self.mean), 0.0)? * scale);
         }
         Ok(affine)
     }
@@ -197,7 +238,8 @@ impl<T: Copy + Into<f64>> Normalization<'_, T> {
 /// b′\[o\] = s\[o\]·b\[o\] + t\[o\]. Exact for every padding, stride, dilation and number of groups.
 ///
 /// # Errors
-/// [`FoldError::Outputs`] where the channels do not match; [`FoldError::Shape`]; [`FoldError::Length`].
+/// [`FoldError::Outputs`] where the channels do not match; [`FoldError::Shape`]; [`FoldError::Length`];
+/// [`FoldError::Folded`] where a result is NaN or infinite.
 pub fn into_previous<T: Copy + Into<f64>>(norm: &Affine, layer: &Layer<'_, T>) -> Result<Folded, FoldError> {
     let (axes, channels) = (layer.axes()?, norm.channels()?);
     if channels != axes.outputs {
@@ -209,7 +251,7 @@ pub fn into_previous<T: Copy + Into<f64>>(norm: &Affine, layer: &Layer<'_, T>) -
         row.iter_mut().for_each(|weight| *weight *= scale);
         *bias = *bias * scale + shift;
     }
-    Ok(folded)
+    layer.checked(folded, &axes)
 }
 
 /// Folds batch norm into the layer that runs right after it: W′\[o, i, …\] = s\[i\]·W\[o, i, …\] and
@@ -218,7 +260,8 @@ pub fn into_previous<T: Copy + Into<f64>>(norm: &Affine, layer: &Layer<'_, T>) -
 ///
 /// # Errors
 /// [`FoldError::ZeroPadding`] where the result would be wrong at the border; [`FoldError::Inputs`] where the
-/// channels do not match; [`FoldError::Groups`]; [`FoldError::Shape`]; [`FoldError::Length`].
+/// channels do not match; [`FoldError::Groups`]; [`FoldError::Shape`]; [`FoldError::Length`];
+/// [`FoldError::Folded`] where a result is NaN or infinite.
 pub fn into_next<T: Copy + Into<f64>>(
     norm: &Affine,
     layer: &Layer<'_, T>,
@@ -245,7 +288,7 @@ pub fn into_next<T: Copy + Into<f64>>(
             kernel.iter_mut().for_each(|weight| *weight *= norm.scale[channel]);
         }
     }
-    Ok(folded)
+    layer.checked(folded, &axes)
 }
 
 /// A weight's shape: outputs, inputs of a group, and the product of the kernel axes; none is 0.
@@ -271,6 +314,19 @@ impl<T: Copy + Into<f64>> Layer<'_, T> {
     fn widened(&self, axes: &Axes) -> Folded {
         let widened = |values: &[T]| values.iter().map(|value| (*value).into()).collect();
         Folded { weight: widened(self.weight), bias: self.bias.map_or_else(|| vec![0.0; axes.outputs], widened) }
+    }
+
+    /// What was made of the layer, if all of it is finite.
+    fn checked(&self, folded: Folded, axes: &Axes) -> Result<Folded, FoldError> {
+        let parts = [("weight", &folded.weight, Some(self.weight)), ("bias", &folded.bias, self.bias)];
+        for (what, values, before) in parts {
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                let channel = index / (values.len() / axes.outputs);
+                let was = before.map_or(0.0, |before| before[index].into());
+                return Err(FoldError::Folded { what, index, channel, was, value: values[index] });
+            }
+        }
+        Ok(folded)
     }
 }
 

@@ -143,6 +143,27 @@ fn errors_name_what_was_and_what_had_to_be() {
     }
 }
 
+/// Whatever made them so: the layer, or what it is folded with.
+#[test]
+fn results_that_are_not_finite_are_refused_in_both_orders() {
+    let (norm, mut weight) = (norm(2), [1.0; 8]);
+    weight[6] = f64::NAN;
+    let layer = Layer { weight: &weight, shape: &[2, 2, 2], bias: None };
+    let previous = |norm: &Affine, layer: &Layer<'_, f64>| into_previous(norm, layer);
+    let next = |norm: &Affine, layer: &Layer<'_, f64>| into_next(norm, layer, 1, Padding::None);
+    for fold in [&previous as &dyn Fn(&_, &Layer<'_, _>) -> _, &next] {
+        let error = fold(&norm, &layer).unwrap_err();
+        assert!(matches!(error, FoldError::Folded { what: "weight", index: 6, channel: 1, .. }), "{error:?}");
+        says(&error, &["weight", "NaN", "index 6", "output channel 1"]);
+        let layer = Layer { weight: &[1.0; 8], bias: Some(&[0.0, f64::INFINITY]), ..layer };
+        let error = fold(&norm, &layer).unwrap_err();
+        assert!(matches!(error, FoldError::Folded { what: "bias", index: 1, channel: 1, .. }), "{error:?}");
+        let infinite = Affine { scale: vec![1.0, f64::INFINITY], shift: vec![0.0; 2] };
+        let layer = Layer { bias: None, ..layer };
+        assert!(matches!(fold(&infinite, &layer), Err(FoldError::Folded { what: "weight", .. })));
+    }
+}
+
 #[test]
 fn batch_norms_without_a_positive_variance_are_refused() {
     let norm = |variance: &'static [f32]| Normalization {
@@ -156,6 +177,24 @@ fn batch_norms_without_a_positive_variance_are_refused() {
         let error = norm(variance).affine().unwrap_err();
         assert!(matches!(error, FoldError::Variance { channel: 1, .. }), "{error:?}");
         says(&error, &["channel 1", shown, "0.00001", "above 0"]);
+    }
+    // Less than ε below 0, so that the root is there all the same; and infinite, so that it is 0 all the same.
+    for (variance, shown) in [(&[1.0, -1e-6], "-0.00000099"), (&[1.0, f32::INFINITY], "inf")] {
+        says(&norm(variance).affine().unwrap_err(), &["channel 1", shown]);
+    }
+    for epsilon in [f64::INFINITY, f64::NAN, -1e-9] {
+        let error = Normalization { epsilon, ..norm(&[1.0, 1.0]) }.affine().unwrap_err();
+        assert!(matches!(error, FoldError::Epsilon { .. }), "{error:?}");
+        says(&error, &["epsilon", &epsilon.to_string(), "finite"]);
+    }
+    for what in ["gamma", "beta", "mean"] {
+        for value in [f32::NAN, f32::INFINITY] {
+            let (fine, wrong) = ([0.0, 1.0], [1.0, value]);
+            let of = |part| if part == what { &wrong } else { &fine };
+            let norm =
+                Normalization { gamma: Some(of("gamma")), beta: Some(of("beta")), mean: of("mean"), ..norm(&[1.0; 2]) };
+            says(&norm.affine().unwrap_err(), &[what, "channel 1", &value.to_string()]);
+        }
     }
     norm(&[0.0, 0.0]).affine().unwrap();
     let zero = Normalization { epsilon: 0.0, ..norm(&[0.0, 0.0]) };

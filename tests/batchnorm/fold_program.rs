@@ -216,8 +216,8 @@ fn a_star_maps_every_block_and_several_maps_add_up() {
         let weight = Floats { dtype: Dtype::F32, shape: vec![2, 2], values: vec![i as f64 + 2.0; 4] };
         assert_eq!(folded[&format!("blocks.{i}.conv.weight")], weight.tensor("").unwrap());
     }
-    // One batch norm after the other into the same layer, and one into two layers.
-    folder.folds(&["--map", "blocks.0.bn=blocks.0.conv", "--map", "blocks.1.bn=blocks.0.conv", "--epsilon", "0"]);
+    // One batch norm before a layer and one after it, with spaces; and one before two layers.
+    folder.folds(&["--map", "blocks.0.bn=blocks.0.conv, blocks.1.bn = blocks.0.conv :bn-first", "--epsilon", "0"]);
     let folded = read(&folder.path("model.folded.safetensors"));
     let weight = Floats { dtype: Dtype::F32, shape: vec![2, 2], values: vec![6.0; 4] };
     assert_eq!(folded["blocks.0.conv.weight"], weight.tensor("").unwrap());
@@ -255,7 +255,75 @@ fn what_cannot_be_folded_is_named_and_nothing_is_written() {
         folder.refuses(1, &["--map", &format!("bn1=conv1,{map}")], words);
     }
     folder.refuses(1, &["--map", MAPS, "--out", &model], &[&model, "--in-place"]);
-    folder.refuses(1, &["--map", MAPS, "--epsilon=-10"], &["bn1.running_var", "-10", "above 0"]);
+    folder.refuses(1, &["--map", MAPS, "--epsilon=-10"], &["--epsilon", "-10", "not below 0"]);
+    folder.refuses(1, &["--map", MAPS, "--epsilon", "inf"], &["--epsilon", "inf", "finite"]);
+    folder.refuses(1, &["--map", MAPS, "--epsilon", "nan"], &["--epsilon", "NaN", "finite"]);
+}
+
+/// Only one of them can be right behind it, or right before it; the other would be folded into what it is not beside.
+#[test]
+fn two_batch_norms_never_go_into_one_side_of_a_layer() {
+    let linear = |name: &str| {
+        let name = format!("{name}.weight");
+        let weight = Floats { dtype: Dtype::F32, shape: vec![2, 2], values: vec![1.0; 4] };
+        (name.clone(), weight.tensor(&name).unwrap())
+    };
+    let norms = ["bn1", "bn2"].map(|name| State::new(2).tensors(&format!("{name}.")));
+    let folder = Folder::with(&norms.concat().into_iter().chain([linear("a"), linear("b")]).collect());
+    let refused: [(&str, &[&str]); 5] = [
+        ("bn1=a,bn2=a", &["bn1 and bn2", "into a", "right after it"]),
+        ("bn*=a,bn1=a:bn-first", &["once in each"]),
+        ("bn1=a:bn-first,bn2=a:bn-first", &["bn1 and bn2", "into a", "right before it"]),
+        ("bn1=a,bn1=b", &["bn1", "into a and into b", ":bn-first"]),
+        ("bn1=a,bn1=b:bn-first", &["bn1", "into a and into b", ":bn-first"]),
+    ];
+    for (map, words) in refused {
+        let code = if map.contains('*') { 2 } else { 1 };
+        folder.refuses(code, &["--map", map], words);
+    }
+    folder.folds(&["--map", "bn1=a:bn-first,bn1=b:bn-first,bn2=a"]);
+}
+
+/// Numbers that inference would not give finite answers with, or that no training leaves.
+#[test]
+fn statistics_and_results_that_are_not_finite_are_named_and_nothing_is_written() {
+    let with = |name: &str, index: usize, value: f64| {
+        let mut model = network(Dtype::F64);
+        let bytes = checkpoint::safetensors::serialize(model.clone(), None).unwrap();
+        let mut floats = Floats::read(&SafeTensors::deserialize(&bytes).unwrap(), name).unwrap();
+        floats.values[index] = value;
+        model.insert(name.to_owned(), floats.tensor(name).unwrap());
+        Folder::with(&model)
+    };
+    for (part, value, shown) in [
+        ("running_var", -1e-5, "-0.00001"),
+        ("running_var", f64::NAN, "NaN"),
+        ("running_var", f64::INFINITY, "inf"),
+        ("running_mean", f64::NAN, "NaN"),
+        ("running_mean", f64::NEG_INFINITY, "-inf"),
+        ("weight", f64::NAN, "NaN"),
+        ("bias", f64::INFINITY, "inf"),
+    ] {
+        let name = format!("bn3.{part}");
+        let folder = with(&name, 2, value);
+        folder.refuses(1, &["--map", MAPS], &["bn3 into fc3", &name, "channel 2", shown, "finite"]);
+        folder.folds(&["--map", "bn1=conv1"]);
+    }
+    for (name, index, value, channel) in [
+        ("fc3.weight", 6, f64::NAN, "output channel 1"),
+        ("fc3.bias", 4, f64::INFINITY, "output channel 4"),
+        ("fc4.weight", 14, f64::NAN, "output channel 2"),
+    ] {
+        with(name, index, value).refuses(1, &["--map", MAPS], &[name, channel, "finite"]);
+    }
+    // γ/σ beyond f64.
+    let mut model = network(Dtype::F64);
+    for (name, value) in [("bn3.running_var", 1e-300), ("bn3.weight", 1e300)] {
+        let all = Floats { dtype: Dtype::F64, shape: vec![5], values: vec![value; 5] };
+        model.insert(name.to_owned(), all.tensor(name).unwrap());
+    }
+    let words = ["bn3 into fc3", "fc3.weight", "output channel 0", "finite"];
+    Folder::with(&model).refuses(1, &["--map", "bn3=fc3", "--epsilon", "0"], &words);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 mod map;
 mod model;
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,10 +40,10 @@ pub fn run(options: &crate::Fold) -> crate::Outcome {
     Ok(true)
 }
 
-/// The maps with their patterns filled in, none twice.
+/// The maps with their patterns filled in, if they can all be meant: a layer has at most one batch norm right before
+/// it and one right after it, and a batch norm goes into the one layer before it, or into those after it.
 fn mappings(options: &crate::Fold, norms: &[String]) -> Result<Vec<Mapping>, Failure> {
-    let mut seen = HashSet::new();
-    let mut all = Vec::new();
+    let mut all: Vec<Mapping> = Vec::new();
     for given in &options.map {
         let expanded = given.expand(norms);
         if expanded.is_empty() {
@@ -52,9 +51,8 @@ fn mappings(options: &crate::Fold, norms: &[String]) -> Result<Vec<Mapping>, Fai
             return Err(about(&options.model, &problem));
         }
         for mapping in expanded {
-            let Mapping { norm, layer, .. } = &mapping;
-            if !seen.insert((norm.clone(), layer.clone())) {
-                return Err(Failure::new(format!("--map: {norm} is mapped into {layer} twice")));
+            if let Some(clash) = all.iter().find_map(|before| mapping.clashes(before)) {
+                return Err(Failure::new(format!("--map: {clash}")));
             }
             all.push(mapping);
         }

@@ -24,8 +24,8 @@ impl FromStr for Mapping {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (names, options) = text.split_once(':').map_or((text, None), |(names, options)| (names, Some(options)));
-        let Some((norm, layer)) = names.split_once('=').filter(|(norm, layer)| !norm.is_empty() && !layer.is_empty())
-        else {
+        let both = names.split_once('=').map(|(norm, layer)| (norm.trim(), layer.trim()));
+        let Some((norm, layer)) = both.filter(|(norm, layer)| !norm.is_empty() && !layer.is_empty()) else {
             return Err("give BN=LAYER, such as bn1=conv1".to_owned());
         };
         let stars = [norm, layer].map(|name| name.matches('*').count());
@@ -33,7 +33,7 @@ impl FromStr for Mapping {
             return Err("a * stands once in each of the two names, or in neither".to_owned());
         }
         let (mut norm_first, mut groups, mut unpadded) = (false, None, false);
-        for option in options.into_iter().flat_map(|options| options.split(':')) {
+        for option in options.into_iter().flat_map(|options| options.split(':')).map(str::trim) {
             match option.split_once('=') {
                 None if option == "bn-first" => norm_first = true,
                 None if option == "unpadded" => unpadded = true,
@@ -57,6 +57,27 @@ impl FromStr for Mapping {
 }
 
 impl Mapping {
+    /// Why this mapping and another cannot both be meant.
+    pub fn clashes(&self, other: &Self) -> Option<String> {
+        let Self { norm, layer, order } = self;
+        let before = [order, &other.order].map(|order| *order == Order::LayerFirst);
+        match (*norm == other.norm, *layer == other.layer) {
+            (true, true) => Some(format!("{norm} is mapped into {layer} twice")),
+            (true, false) if before == [false; 2] => None,
+            (true, false) => Some(format!(
+                "{norm} is mapped into {} and into {layer}; only layers that run after a batch norm can be several, \
+                 each with :bn-first",
+                other.layer
+            )),
+            (false, true) if before[0] == before[1] => Some(format!(
+                "{} and {norm} are both mapped into {layer} as the batch norm right {} it; only one can be",
+                other.norm,
+                if before[0] { "after" } else { "before" }
+            )),
+            _ => None,
+        }
+    }
+
     /// This mapping for every one of these batch norms that it names.
     pub fn expand(&self, norms: &[String]) -> Vec<Self> {
         let Some((before, after)) = self.norm.split_once('*') else { return vec![self.clone()] };
@@ -85,6 +106,7 @@ mod tests {
             ("bn1=conv1:bn-first", Order::NormFirst { groups: 1, padding: Padding::Zeros }),
             ("bn1=conv1:bn-first:unpadded", Order::NormFirst { groups: 1, padding: Padding::None }),
             ("bn1=conv1:groups=4:unpadded:bn-first", Order::NormFirst { groups: 4, padding: Padding::None }),
+            (" bn1 = conv1 : groups=4 : bn-first ", Order::NormFirst { groups: 4, padding: Padding::Zeros }),
         ];
         for (text, order) in read {
             assert_eq!(text.parse(), Ok(mapping("bn1", "conv1", order)), "{text}");

@@ -84,24 +84,31 @@ impl<'a> Model<'a> {
     }
 
     fn affine(&self, norm: &str) -> Result<Affine, Problem> {
-        let [gamma, beta, mean, variance, _] = PARTS.map(|part| format!("{norm}.{part}"));
-        let channels = self.file.tensor(&mean).map_or(0, |mean| mean.shape().iter().product());
+        let names = PARTS.map(|part| format!("{norm}.{part}"));
+        let [gamma_name, beta_name, mean_name, variance_name, _] = &names;
+        let channels = self.file.tensor(mean_name).map_or(0, |mean| mean.shape().iter().product());
         let read = |name: &str| Floats::read_shaped(&self.file, name, &[channels]);
         let parameter = |name| match (self.has(name), self.no_affine) {
             (false, true) => Ok(None),
             (false, false) => Err(Problem(format!("{name} is missing; if that is meant to be, say --no-affine"))),
             (true, _) => Ok(Some(read(name)?)),
         };
-        let (mean, variance_values) = (read(&mean)?, read(&variance)?);
-        let (gamma, beta) = (parameter(&gamma)?, parameter(&beta)?);
+        let (mean, variance) = (read(mean_name)?, read(variance_name)?);
+        let (gamma, beta) = (parameter(gamma_name)?, parameter(beta_name)?);
         let normalization = Normalization {
             gamma: values(&gamma),
             beta: values(&beta),
             mean: &mean.values,
-            variance: &variance_values.values,
+            variance: &variance.values,
             epsilon: self.epsilon,
         };
-        normalization.affine().map_err(|error| Problem(format!("{variance}: {error}")))
+        normalization.affine().map_err(|error| match error {
+            FoldError::Epsilon { .. } => Problem(format!("--epsilon: {error}")),
+            FoldError::NotFinite { what: "gamma", .. } => Problem(format!("{gamma_name}: {error}")),
+            FoldError::NotFinite { what: "beta", .. } => Problem(format!("{beta_name}: {error}")),
+            FoldError::NotFinite { .. } => Problem(format!("{mean_name}: {error}")),
+            error => Problem(format!("{variance_name}: {error}")),
+        })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -123,7 +130,8 @@ fn values(floats: &Option<Floats>) -> Option<&[f64]> {
 
 impl Problem {
     fn of_layer(weight: &str, bias: &str, error: FoldError) -> Self {
-        let tensor = if matches!(error, FoldError::Length { .. }) { bias } else { weight };
+        let of_bias = matches!(error, FoldError::Length { .. } | FoldError::Folded { what: "bias", .. });
+        let tensor = if of_bias { bias } else { weight };
         let hint = match error {
             FoldError::ZeroPadding { .. } => "; if it pads nothing, or with values of its input, map it with :unpadded",
             FoldError::Inputs { .. } => "; map a grouped convolution with :groups=N",
