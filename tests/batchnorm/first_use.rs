@@ -153,7 +153,8 @@ fn a_cache_lasts_over_two_runs() {
 
 #[test]
 fn what_is_no_cache_is_refused() {
-    for gpu in gpus() {
+    let gpus = gpus();
+    for gpu in gpus.iter() {
         let Some(saved) = gpu.kernels.cache_data() else { continue };
         let (bytes, half) = (saved.len(), saved.len() / 2);
         let mut changed = saved.clone();
@@ -172,7 +173,7 @@ fn what_is_no_cache_is_refused() {
             let refused = unsafe { Kernels::with_cache(&gpu.device, &garbage) }.unwrap_err();
             assert_eq!(refused, expected, "{}", gpu.name());
         }
-        for other in gpus().iter().filter(|other| other.name() != gpu.name()) {
+        for other in gpus.iter().filter(|other| other.name() != gpu.name()) {
             // SAFETY: it comes from `cache_data`, and passes for one of its own adapter only.
             let refused = unsafe { Kernels::with_cache(&other.device, &saved) }.unwrap_err();
             let same = matches!(refused, CacheError::OtherDriver { .. } | CacheError::Unsupported);
@@ -186,7 +187,7 @@ fn a_device_without_the_feature_has_no_cache() {
     let noop = Noop::new();
     assert!(!noop.device.features().contains(Features::PIPELINE_CACHE));
     assert_eq!(noop.kernels.cache_data(), None);
-    for gpu in gpus() {
+    for gpu in gpus().iter() {
         let Some(saved) = gpu.kernels.cache_data() else { continue };
         // SAFETY: it comes from `cache_data`.
         let refused = unsafe { Kernels::with_cache(&noop.device, &saved) }.unwrap_err();

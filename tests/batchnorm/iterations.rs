@@ -14,7 +14,7 @@ use crate::check::check;
 fn a_channel_of_24_million_values_in_few_parts() {
     let descriptor = Descriptor::new([1, 1, 24_000_000], Layout::ChannelsFirst);
     let problem = Problem::random(descriptor.clone(), 3.0, 2.0, 5);
-    for gpu in gpus() {
+    for gpu in gpus().iter() {
         let choice = |parts| Choice {
             regime: Some(Regime::Split),
             wide: Some(false),

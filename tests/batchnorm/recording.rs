@@ -111,7 +111,7 @@ fn the_rest_of_a_big_buffer_is_left_alone_and_garbage_does_not_matter() {
 /// Threads that start with nothing compiled, on clones of one `Kernels`, some after the same kernels.
 #[test]
 fn threads_share_kernels() {
-    for gpu in gpus() {
+    for gpu in gpus().iter() {
         let kernels = Kernels::new(&gpu.device);
         std::thread::scope(|scope| {
             for thread in 0..4 {

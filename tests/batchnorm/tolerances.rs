@@ -18,7 +18,7 @@ const PROBLEMS: [(&[usize], Layout, f32); 5] = [
 
 #[test]
 fn errors_are_there_and_a_multiple_of_them_is_seen() {
-    for gpu in gpus() {
+    for gpu in gpus().iter() {
         let mut worst = BTreeMap::<&str, f64>::new();
         for (shape, layout, mean) in PROBLEMS {
             let problem = Problem::random(Descriptor::new(shape, layout), mean, 1.0, 9);
