@@ -3,19 +3,20 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::bind::has_in_place;
 use crate::buffer::catching;
 use crate::cache::{self, CacheError};
 use crate::descriptor::{Descriptor, Gradients};
-use crate::error::PlanError;
+use crate::error::{BindError, PlanError};
+use crate::held::{Compiled, Held, lock};
 use crate::operations::{
     ApplyBackward, Backward, Finalize, FinalizeBackward, Forward, FrozenBackward, Gather, GatherBackward, Inference,
     Merge, MergeBackward, Normalize, UpdateRunning,
 };
 use crate::parallel::on_all_cores;
-use crate::plan::Plan;
+use crate::plan::{Bound, Plan};
 use crate::recipe::{Capabilities, Choice, Operation, Recipe};
 use crate::shader::{Access, Permutation, Slot};
 use crate::tuning::{AdapterKind, Tuning};
@@ -36,7 +37,7 @@ struct Shared {
     adapter: String,
     /// What the driver keeps of its work, where the device has the feature.
     cache: Option<wgpu::PipelineCache>,
-    pipelines: Mutex<HashMap<Permutation, Cell>>,
+    pipelines: Held,
 }
 
 /// How a plan's buffers will lie. WebGPU lets a dispatch use a buffer in one way only, so where one holds both what
@@ -60,14 +61,6 @@ impl Sharing {
         let mixed = self.one_buffer && accesses(Access::Read) && accesses(Access::Write);
         if mixed { permutation.for_one_buffer() } else { permutation }
     }
-}
-
-/// Where a pipeline is, once it is compiled.
-type Cell = Arc<Mutex<Option<Arc<Pipeline>>>>;
-
-/// A lock. A thread that panicked while it held one left things whole: pipelines are only ever added.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A compiled permutation and the buffers it takes.
@@ -146,7 +139,7 @@ impl Kernels {
             capabilities,
             adapter: format!("{} ({} {}, {})", info.name, info.driver, info.driver_info, info.backend),
             cache,
-            pipelines: Mutex::default(),
+            pipelines: Held::default(),
         };
         let (choice, sharing) = (Choice::default(), Sharing::default());
         Self { shared: Arc::new(shared), tuning: Tuning::of(kind), choice, sharing }
@@ -189,8 +182,28 @@ impl Kernels {
         Self { sharing, ..self.clone() }
     }
 
+    /// Holds at most so many compiled kernels from now on, for these kernels and their clones; 256 where nothing was
+    /// said. What is too many is let go, what was not used for the longest time first, and compiled again when it is
+    /// next planned. Plans keep the kernels that they have.
+    pub fn hold_at_most(&self, kernels: usize) {
+        self.shared.pipelines.limit(kernels);
+    }
+
+    /// Lets go of all compiled kernels, here and in the clones; plans keep theirs. (What the driver keeps for
+    /// [`cache_data`](Self::cache_data) stays.)
+    pub fn clear(&self) {
+        self.shared.pipelines.clear();
+    }
+
+    /// How many kernels are held, and how many were compiled and let go so far, here and by the clones.
+    pub fn compiled(&self) -> Compiled {
+        self.shared.pipelines.numbers()
+    }
+
     /// Compiles what the plans of all these will need and is new to the device, on all cores: a network's layers
-    /// share most kernels, and this way the first step does not wait for one after the other.
+    /// share most kernels, and this way the first step does not wait for one after the other. (Where the driver puts
+    /// off a part of that until a kernel first runs, [`rehearse`](Self::rehearse) does it all.) Of more than are held
+    /// ([`hold_at_most`](Self::hold_at_most)) the last stay.
     ///
     /// ```no_run
     /// # use wgpu_batchnorm::{Descriptor, Gradients, Kernels, PlanError, recipe::Operation};
@@ -206,11 +219,45 @@ impl Kernels {
         &self,
         plans: impl IntoIterator<Item = (D, Operation)>,
     ) -> Result<(), PlanError> {
-        let mut wanted = Vec::new();
+        self.warmed(plans).map(drop)
+    }
+
+    /// As [`warm`](Self::warm), and with what it returns the driver comes to know the kernels as well: a dispatch of no
+    /// workgroups for each of them, to be recorded and submitted before the first step, and then dropped. Some drivers,
+    /// Mesa's software one for Vulkan among them, generate code when a kernel is first dispatched and not when it is
+    /// compiled; then this has it over with.
+    ///
+    /// ```no_run
+    /// # use wgpu_batchnorm::{Descriptor, Error, Kernels, recipe::Operation, wgpu};
+    /// # fn first(kernels: &Kernels, queue: &wgpu::Queue, layers: &[Descriptor]) -> Result<(), Error> {
+    /// let rehearsal = kernels.rehearse(layers.iter().map(|layer| (layer, Operation::Forward)))?;
+    /// let mut encoder = kernels.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    /// rehearsal.record_pass(&mut encoder);
+    /// queue.submit([encoder.finish()]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`warm`](Self::warm); [`BindError::Refused`] where the device has no room for a few kilobytes.
+    pub fn rehearse<D: Borrow<Descriptor>>(
+        &self,
+        plans: impl IntoIterator<Item = (D, Operation)>,
+    ) -> Result<Bound, BindError> {
+        Bound::rehearsal(self, self.warmed(plans)?)
+    }
+
+    /// The kernels that the plans of all these will need, each once.
+    fn warmed<D: Borrow<Descriptor>>(
+        &self,
+        plans: impl IntoIterator<Item = (D, Operation)>,
+    ) -> Result<Vec<Arc<Pipeline>>, PlanError> {
+        let (mut wanted, mut seen) = (Vec::new(), HashSet::new());
         for (descriptor, operation) in plans {
-            wanted.extend(self.expected(&self.recipe(descriptor.borrow(), operation)?));
+            let each = self.expected(&self.recipe(descriptor.borrow(), operation)?);
+            wanted.extend(each.into_iter().filter(|permutation| seen.insert(*permutation)));
         }
-        self.pipelines(&wanted).map(drop)
+        self.pipelines(&wanted)
     }
 
     /// The device.
@@ -363,7 +410,7 @@ impl Kernels {
     /// The pipelines of permutations. What is new to the device is compiled now, on all cores.
     pub(crate) fn pipelines(&self, wanted: &[Permutation]) -> Result<Vec<Arc<Pipeline>>, PlanError> {
         // What another thread is compiling is waited for beside the work on the others.
-        let known = |permutation: &Permutation| self.cell(*permutation).try_lock().ok()?.clone();
+        let known = |permutation: &Permutation| self.shared.pipelines.cell(*permutation).try_lock().ok()?.clone();
         if let Some(known) = wanted.iter().map(known).collect() {
             return Ok(known);
         }
@@ -375,20 +422,17 @@ impl Kernels {
         Ok(wanted.iter().map(|permutation| made[permutation].clone()).collect())
     }
 
-    /// Where the pipeline of a permutation is, or will be.
-    fn cell(&self, permutation: Permutation) -> Cell {
-        lock(&self.shared.pipelines).entry(permutation).or_default().clone()
-    }
-
-    /// The pipeline of a permutation, compiled now if it never was. Threads that ask for the same one
+    /// The pipeline of a permutation, compiled now if it is not held. Threads that ask for the same one
     /// wait for the first; others do not. What failed is tried again: the device may have been out of memory.
     fn pipeline(&self, permutation: Permutation) -> Result<Arc<Pipeline>, PlanError> {
-        let cell = self.cell(permutation);
+        let cell = self.shared.pipelines.cell(permutation);
         let mut cell = lock(&cell);
         if let Some(pipeline) = &*cell {
             return Ok(pipeline.clone());
         }
-        Ok(cell.insert(Arc::new(self.compile(permutation)?)).clone())
+        let pipeline = Arc::new(self.compile(permutation)?);
+        self.shared.pipelines.count();
+        Ok(cell.insert(pipeline).clone())
     }
 
     fn compile(&self, permutation: Permutation) -> Result<Pipeline, PlanError> {

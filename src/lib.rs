@@ -113,7 +113,7 @@
 //! [`Kernels`], plans and [`Bound`] are `Send` and `Sync` where wgpu's types are, that is everywhere but
 //! in a browser. Clones of `Kernels` share what is compiled; threads that need the same kernel at once
 //! compile it once. Several new kernels are compiled on all cores, of one plan or, with [`Kernels::warm`], of many;
-//! [`Kernels::cache_data`] keeps the driver's work for the next run.
+//! [`Kernels::cache_data`] keeps the driver's work for the next run. No more are held than [`Kernels::hold_at_most`] says.
 //!
 //! # Features
 //!
@@ -139,6 +139,7 @@ mod error;
 pub mod fold;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod held;
 mod kernels;
 mod layer;
 mod operations;
@@ -164,6 +165,7 @@ pub use error::GpuError;
 pub use error::{BindError, Error, PlanError};
 #[cfg(feature = "gpu")]
 pub use gpu::Gpu;
+pub use held::Compiled;
 pub use kernels::{Kernels, Sharing};
 pub use layer::{BatchNorm, Training};
 pub use operations::{

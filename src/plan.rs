@@ -13,7 +13,7 @@ use crate::error::{BindError, PlanError};
 use crate::kernels::{Kernels, Pipeline};
 use crate::operations::{Extras, RunningBindings};
 use crate::recipe::{Dispatch, Operation, Params, Recipe};
-use crate::shader::{Access, Slot};
+use crate::shader::{Access, Permutation, Slot};
 
 /// From the numbers of one dispatch to those of the next: what offsets of uniform buffers are multiples of on
 /// every device, twice.
@@ -26,6 +26,8 @@ pub struct Plan {
     recipe: Recipe,
     /// The buffers of each dispatch's kernel.
     slots: Vec<Vec<Slot>>,
+    /// Each dispatch's kernel in the form that is expected, so that binding finds it whatever was let go meanwhile.
+    expected: Vec<(Permutation, Arc<Pipeline>)>,
     /// The numbers of each dispatch as the kernels read them; written once, so that recordings cannot disturb
     /// each other.
     params: wgpu::Buffer,
@@ -33,7 +35,9 @@ pub struct Plan {
 
 impl Plan {
     pub(crate) fn new(kernels: Kernels, descriptor: &Descriptor, recipe: Recipe) -> Result<Self, PlanError> {
-        kernels.pipelines(&kernels.expected(&recipe))?;
+        let forms = kernels.expected(&recipe);
+        let pipelines = kernels.pipelines(&forms)?;
+        let expected = forms.into_iter().zip(pipelines).collect();
         let slots = recipe.dispatches.iter().map(|dispatch| dispatch.permutation.slots()).collect();
         let mut contents = vec![0; PARAMS_STRIDE * recipe.dispatches.len()];
         for (dispatch, place) in recipe.dispatches.iter().zip(contents.chunks_mut(PARAMS_STRIDE)) {
@@ -43,7 +47,7 @@ impl Plan {
             buffer::filled(kernels.device(), "batchnorm params", wgpu::BufferUsages::UNIFORM, &contents).map_err(
                 |message| PlanError::Buffer { what: "a plan's parameters", bytes: contents.len() as u64, message },
             )?;
-        Ok(Self { kernels, descriptor: descriptor.clone(), recipe, slots, params })
+        Ok(Self { kernels, descriptor: descriptor.clone(), recipe, slots, expected, params })
     }
 
     /// What is normalised.
@@ -227,7 +231,7 @@ impl Plan {
             }
             forms.push(if one_buffer { form.for_one_buffer() } else { form });
         }
-        let pipelines = self.kernels.pipelines(&forms)?;
+        let pipelines = self.pipelines(&forms)?;
         let mut bound = Vec::with_capacity(dispatches.len());
         for (i, ((bindings, dispatch, _), pipeline)) in dispatches.iter().zip(pipelines).enumerate() {
             let params = BufferBinding {
@@ -239,6 +243,12 @@ impl Plan {
             bound.push(BoundDispatch { pipeline, bind_group, grid: dispatch.grid });
         }
         Ok(Bound { dispatches: bound })
+    }
+
+    /// The pipelines of the dispatches in these forms: compiled already where they are as was expected.
+    fn pipelines(&self, forms: &[Permutation]) -> Result<Vec<Arc<Pipeline>>, PlanError> {
+        let (planned, pipelines): (Vec<_>, Vec<_>) = self.expected.iter().cloned().unzip();
+        if planned == forms { Ok(pipelines) } else { self.kernels.pipelines(forms) }
     }
 }
 
@@ -276,6 +286,40 @@ impl fmt::Debug for BoundDispatch {
 }
 
 impl Bound {
+    /// A dispatch of no workgroups of each of these, on buffers that nobody else has.
+    pub(crate) fn rehearsal(kernels: &Kernels, pipelines: Vec<Arc<Pipeline>>) -> Result<Self, BindError> {
+        let device = kernels.device();
+        let refused = |message| BindError::Refused { message };
+        let make = |usage, bytes| buffer::empty(device, "batchnorm rehearsal", usage, bytes).map_err(refused);
+        let params = make(wgpu::BufferUsages::UNIFORM, size_of::<Params>() as u64)?;
+        // A buffer is read or written, and what is written does not overlap.
+        let (most, stride) = (pipelines.iter().map(|pipeline| pipeline.slots.len()).max(), kernels.alignment());
+        let bytes = most.unwrap_or(0).max(1) as u64 * stride;
+        let (read, written) = (make(wgpu::BufferUsages::STORAGE, bytes)?, make(wgpu::BufferUsages::STORAGE, bytes)?);
+        let dispatch = |pipeline: Arc<Pipeline>| {
+            let entry = |(i, slot): (usize, &Slot)| {
+                let range = |buffer| BufferBinding { buffer, offset: i as u64 * stride, size: NonZeroU64::new(stride) };
+                let binding = match slot.access {
+                    Access::Uniform => params.as_entire_buffer_binding(),
+                    Access::Read => range(&read),
+                    Access::Write => range(&written),
+                };
+                wgpu::BindGroupEntry { binding: slot.binding, resource: wgpu::BindingResource::Buffer(binding) }
+            };
+            let entries: Vec<_> = pipeline.slots.iter().enumerate().map(entry).collect();
+            let bind_group = buffer::catching(device, || {
+                let label = Some("batchnorm rehearsal");
+                device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label,
+                    layout: &pipeline.layout,
+                    entries: &entries,
+                })
+            });
+            Ok::<_, BindError>(BoundDispatch { bind_group: bind_group.map_err(refused)?, pipeline, grid: [0, 0] })
+        };
+        Ok(Self { dispatches: pipelines.into_iter().map(dispatch).collect::<Result<_, _>>()? })
+    }
+
     /// Records the dispatches into the caller's pass: sets pipelines and bind group 0, and nothing else.
     /// Never submits, waits or allocates.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {

@@ -2,11 +2,12 @@
 //! nothing that no plan uses; and the driver's cache over two runs of a program.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::Placement;
 use wgpu_batchnorm::wgpu::{self, Backends, Features, Instance, Limits};
-use wgpu_batchnorm::{CacheError, Descriptor, Gpu, Gradients, Kernels, Layout, PlanError, Sharing};
+use wgpu_batchnorm::{Bound, CacheError, Descriptor, Gpu, Gradients, Kernels, Layout, PlanError, Sharing};
 
 use crate::adapters::{gpus, on_every_gpu, say};
 use crate::check::{check, problem};
@@ -82,7 +83,58 @@ fn nothing_is_left_to_compile_and_nothing_is_for_nothing() {
     }
 }
 
-/// The control of the test above: where buffers lie otherwise than was said, binding compiles.
+fn rehearse(kernels: &Kernels) -> Bound {
+    let operations = |layer| OPERATIONS.map(|operation| (layer, operation));
+    kernels.rehearse(layers().iter().flat_map(operations)).unwrap()
+}
+
+#[test]
+fn a_rehearsal_has_every_kernel_and_computes_nothing() {
+    for (placement, sharing) in PLACEMENTS {
+        let (instance, gpu) = counted();
+        let kernels = gpu.kernels.sharing(sharing);
+        let rehearsal = rehearse(&kernels);
+        gpu.run(|pass| rehearsal.record(pass));
+        drop(rehearsal);
+        let warmed = pipelines(&instance);
+        use_all(&gpu, &kernels, placement);
+        assert_eq!(pipelines(&instance), warmed, "{placement:?} compiles later");
+    }
+    let noop = Noop::new();
+    let rehearsal = rehearse(&noop.kernels);
+    noop.run(|pass| rehearsal.record(pass));
+    noop.assert_silent();
+}
+
+/// What the first step costs by itself, after compiling everything, and after a rehearsal; told and not judged, as
+/// drivers keep what they have compiled in files (Mesa's do not with `MESA_SHADER_CACHE_DISABLE=true`).
+#[test]
+fn a_rehearsal_comes_before_the_first_step() {
+    let descriptor = Descriptor::new([2, 8, 40, 40], Layout::ChannelsFirst);
+    let problem = problem(descriptor.clone());
+    let plans = || [(&descriptor, Operation::Forward)];
+    on_every_gpu(|gpu| {
+        let step = |kernels: &Kernels| check(gpu, kernels, &problem, Operation::Forward, Placement::Separate);
+        for before in ["nothing", "warm", "a rehearsal", "a step"] {
+            let kernels = Kernels::new(&gpu.device);
+            match before {
+                "warm" => kernels.warm(plans()).unwrap(),
+                "a rehearsal" => {
+                    let rehearsal = kernels.rehearse(plans()).unwrap();
+                    gpu.run(|pass| rehearsal.record(pass));
+                    gpu.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+                }
+                "a step" => drop(step(&kernels)),
+                _ => {}
+            }
+            let start = Instant::now();
+            step(&kernels);
+            say(&format!("{}: after {before} the first step took {:.1?}", gpu.name(), start.elapsed()));
+        }
+    });
+}
+
+/// The control of the tests above: where buffers lie otherwise than was said, binding compiles.
 #[test]
 fn what_was_not_foreseen_is_compiled_later() {
     for (placement, _) in &PLACEMENTS[1..] {

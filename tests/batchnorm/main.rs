@@ -17,6 +17,7 @@ mod fold;
 mod fold_program;
 mod fuzz;
 mod gpu_errors;
+mod held;
 mod iterations;
 mod layer;
 mod limits;
