@@ -5,7 +5,15 @@ use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device};
 
 /// A buffer of this many bytes, rounded up to what copies need; wgpu clears it.
 pub(crate) fn empty(device: &Device, label: &str, usage: BufferUsages, bytes: u64) -> Result<Buffer, String> {
+    alive(device)?;
     create(device, &BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })
+}
+
+/// An error where the device is lost: wgpu is silent then, but has no memory to write to. (In a browser even a lost
+/// device has.)
+pub(crate) fn alive(device: &Device) -> Result<(), String> {
+    let probe = filled(device, "batchnorm probe", BufferUsages::MAP_WRITE, &[0; 4]);
+    probe.map(drop).map_err(|message| format!("the device is lost, or has no memory at all: {message}"))
 }
 
 /// A buffer with these contents.

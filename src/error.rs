@@ -186,8 +186,8 @@ pub enum BindError {
         /// The other.
         second: &'static str,
     },
-    /// wgpu refused the buffers for a reason that cannot be seen beforehand, such as one that was
-    /// destroyed or belongs to another device.
+    /// wgpu refused the buffers for a reason that cannot be seen beforehand: one was destroyed or belongs to another
+    /// device, or the device is lost.
     #[error("wgpu refuses these buffers: {message}")]
     Refused {
         /// What wgpu said.

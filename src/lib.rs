@@ -106,7 +106,8 @@
 //! # Errors and threads
 //!
 //! [`PlanError`] and [`BindError`] name the argument, what it was and what it had to be. Everything is
-//! checked before wgpu could complain, and neither planning, binding nor recording panics. (In a browser
+//! checked before wgpu could complain, and neither planning, binding nor recording panics. (wgpu may, of buffers and passes
+//! of another [`wgpu::Instance`]; what else only wgpu can see is said at [`Bound::record`]. In a browser
 //! wgpu answers later: there a kernel that the driver refuses is reported to the device's own error
 //! handler.)
 //!

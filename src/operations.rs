@@ -179,8 +179,13 @@ impl Inference {
     /// Binds buffers. y may be x itself: then it is written over it.
     ///
     /// # Errors
-    /// [`BindError`] where one is missing, too small, misaligned, without `STORAGE`, or overlaps another
-    /// that is written.
+    /// [`BindError`] where one is missing, too small, misaligned, without `STORAGE`, overlaps another that is written,
+    /// was destroyed or is another device's of the same [`wgpu::Instance`], or where the device is lost (but for
+    /// browsers, which do not let one know).
+    ///
+    /// # Panics
+    /// wgpu may, of a buffer of another instance (each [`Gpu`](crate::Gpu) has one of its own): it looks for it by a
+    /// number that says something else there.
     pub fn bind(&self, to: &InferenceBindings<'_>) -> Result<Bound, BindError> {
         let mut arguments = vec![
             self.0.tensor(Tensor::X, Some(&to.x), Read),

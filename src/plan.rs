@@ -232,6 +232,7 @@ impl Plan {
             forms.push(if one_buffer { form.for_one_buffer() } else { form });
         }
         let pipelines = self.pipelines(&forms)?;
+        buffer::alive(self.kernels.device()).map_err(|message| BindError::Refused { message })?;
         let mut bound = Vec::with_capacity(dispatches.len());
         for (i, ((bindings, dispatch, _), pipeline)) in dispatches.iter().zip(pipelines).enumerate() {
             let params = BufferBinding {
@@ -322,6 +323,16 @@ impl Bound {
 
     /// Records the dispatches into the caller's pass: sets pipelines and bind group 0, and nothing else.
     /// Never submits, waits or allocates.
+    ///
+    /// # Errors
+    /// None here, as with all recording in wgpu. A pass of another device, or a buffer that was destroyed since, makes
+    /// `CommandEncoder::finish` or `Queue::submit` a validation error; so does one that is still mapped when it is
+    /// submitted (it may be while it is bound). On a lost device nothing is recorded and nobody is told but
+    /// [`set_device_lost_callback`](wgpu::Device::set_device_lost_callback).
+    ///
+    /// # Panics
+    /// wgpu may, of a pass of another [`wgpu::Instance`] (each [`Gpu`](crate::Gpu) has one of its own): it looks for
+    /// the pipeline by a number that says something else there.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         for BoundDispatch { pipeline, bind_group, grid: [x, y] } in &self.dispatches {
             pass.set_pipeline(&pipeline.pipeline);

@@ -1,10 +1,12 @@
 //! Every error of binding.
 
 use wgpu_batchnorm::recipe::Regime;
-use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
+use wgpu_batchnorm::wgpu::{
+    Buffer, BufferBinding, BufferDescriptor, BufferSize, BufferUsages, CommandEncoderDescriptor,
+};
 use wgpu_batchnorm::{
-    Backward, BackwardBindings, BindError, Choice, Descriptor, Extras, Forward, ForwardBindings, Gradients, Inference,
-    InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
+    Backward, BackwardBindings, BindError, Bound, Choice, Descriptor, Extras, Forward, ForwardBindings, Gradients,
+    Inference, InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
 };
 
 use crate::adapters::on_every_gpu;
@@ -246,6 +248,77 @@ fn refused() {
     let error = error.unwrap_err();
     assert!(matches!(error, BindError::Refused { .. }), "{error:?}");
     says(&error, &["refuses", "destroyed"]);
+    noop.assert_silent();
+}
+
+/// An inference over these buffers, bound.
+fn bound(plan: &Inference, [x, y, c]: [&Buffer; 3]) -> Result<Bound, BindError> {
+    let [x, y, c] = [x, y, c].map(Buffer::as_entire_buffer_binding);
+    plan.bind(&InferenceBindings {
+        x,
+        y,
+        gamma: Some(c.clone()),
+        beta: Some(c.clone()),
+        running: RunningBindings { mean: c.clone(), variance: c },
+        extras: Extras::default(),
+    })
+}
+
+/// wgpu itself says nothing of a lost device.
+#[test]
+fn on_a_lost_device() {
+    let noop = Noop::new();
+    let plan = noop.kernels.inference(&images()).unwrap();
+    let buffers = [X, X, C].map(|bytes| noop.buffer(bytes));
+    let before = bound(&plan, buffers.each_ref()).unwrap();
+    noop.device.destroy();
+    let error = bound(&plan, buffers.each_ref()).unwrap_err();
+    assert!(matches!(error, BindError::Refused { .. }), "{error:?}");
+    says(&error, &["refuses", "the device is lost"]);
+    let error = noop.kernels.inference(&images()).unwrap_err();
+    says(&error, &["gave no buffer", "lost"]);
+    // Recording is what wgpu makes of it: nothing, and no complaint.
+    noop.run(|pass| before.record(pass));
+    noop.assert_silent();
+}
+
+/// Buffers of another device of the same instance, and a pass of another.
+#[test]
+fn of_another_device() {
+    let [one, other] = Noop::two_of_one_instance();
+    let plan = one.kernels.inference(&images()).unwrap();
+    let own = [X, X, C].map(|bytes| one.buffer(bytes));
+    let foreign = other.buffer(X);
+    let error = bound(&plan, [&foreign, &own[1], &own[2]]).unwrap_err();
+    assert!(matches!(error, BindError::Refused { .. }), "{error:?}");
+    says(&error, &["refuses", "evice"]);
+    let bound = bound(&plan, own.each_ref()).unwrap();
+    one.assert_silent();
+    other.run(|pass| bound.record(pass));
+    one.assert_silent();
+    other.assert_heard("evice");
+}
+
+/// A buffer may be mapped while it is bound and recorded, but not when that is submitted.
+#[test]
+fn mapped() {
+    let noop = Noop::new();
+    let plan = noop.kernels.inference(&images()).unwrap();
+    let [y, c] = [X, C].map(|bytes| noop.buffer(bytes));
+    let (label, usage) = (Some("mapped"), BufferUsages::STORAGE);
+    let x = noop.device.create_buffer(&BufferDescriptor { label, size: X, usage, mapped_at_creation: true });
+    let bound = bound(&plan, [&x, &y, &c]).unwrap();
+    let recorded = [(); 2].map(|()| {
+        let mut encoder = noop.device.create_command_encoder(&CommandEncoderDescriptor::default());
+        bound.record_pass(&mut encoder);
+        encoder.finish()
+    });
+    noop.assert_silent();
+    let [first, second] = recorded;
+    noop.queue.submit([first]);
+    noop.assert_heard("mapped");
+    x.unmap();
+    noop.queue.submit([second]);
     noop.assert_silent();
 }
 

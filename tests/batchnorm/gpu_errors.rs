@@ -60,6 +60,9 @@ fn buffers_and_reading_back() {
         assert!(matches!(error, GpuError::NoBuffer { .. }), "{error:?}");
         says(&error, &["gave no buffer of", &bytes.to_string()]);
         gpu.device.destroy();
+        let error = gpu.empty(4).unwrap_err();
+        assert!(matches!(error, GpuError::NoBuffer { bytes: 4, .. }), "{error:?}");
+        says(&error, &["gave no buffer of 4 bytes", "lost"]);
         let error = BatchNorm::new(&gpu.kernels, 3).unwrap_err();
         assert!(matches!(error, PlanError::Buffer { bytes: 12, .. }), "{error:?}");
         says(&error, &["no buffer of 12 bytes for", "gamma"]);

@@ -20,7 +20,24 @@ impl Noop {
 
     pub fn with(limits: Limits) -> Self {
         let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
-        let (device, queue) = wgpu::Device::noop(&descriptor);
+        Self::of(wgpu::Device::noop(&descriptor))
+    }
+
+    /// Two devices of one instance; of [`Noop::new`] each has an instance of its own.
+    pub fn two_of_one_instance() -> [Self; 2] {
+        let noop = wgpu::NoopBackendOptions::enabled();
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::NOOP,
+            backend_options: wgpu::BackendOptions { noop, ..Default::default() },
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        [(); 2].map(|()| {
+            let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
+            Self::of(pollster::block_on(adapter.unwrap().request_device(&Default::default())).unwrap())
+        })
+    }
+
+    fn of((device, queue): (wgpu::Device, wgpu::Queue)) -> Self {
         let complaints = Arc::new(Mutex::new(Vec::new()));
         let heard = complaints.clone();
         device.on_uncaptured_error(Arc::new(move |error| heard.lock().unwrap().push(error.to_string())));
@@ -47,6 +64,12 @@ impl Noop {
     pub fn assert_silent(&self) {
         let complaints = self.complaints.lock().unwrap();
         assert!(complaints.is_empty(), "wgpu was the messenger: {complaints:#?}");
+    }
+
+    /// Panics unless wgpu has complained since, with this word in it; then that is forgotten.
+    pub fn assert_heard(&self, word: &str) {
+        let complaints = std::mem::take(&mut *self.complaints.lock().unwrap());
+        assert!(complaints.iter().any(|complaint| complaint.contains(word)), "{word:?} is not in {complaints:#?}");
     }
 }
 
