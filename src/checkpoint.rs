@@ -8,18 +8,19 @@
 //! | `running_var` | running variance: C values | F32 `[C]` |
 //! | `num_batches_tracked` | batches that the running statistics have seen | I64 `[]` |
 //!
-//! Each name stands after a prefix of the caller's, such as `layer1.0.bn1.` with its last dot. Values are
+//! Each name stands after a prefix of the caller's, such as `layer1.0.bn1.` with its last dot. Files with the names of
+//! Keras, TensorFlow and Flax are read as well ([`Names`]). Values are
 //! read from F16, BF16, F32 and F64, the counter from any integer type as well, as `[]` or `[1]`. ε and
 //! momentum are not in a checkpoint: they are the layer's.
 //!
 //! ```
-//! use wgpu_batchnorm::checkpoint::{CheckpointError, State, safetensors};
+//! use wgpu_batchnorm::checkpoint::{self, CheckpointError, State, safetensors};
 //!
 //! # fn main() -> Result<(), CheckpointError> {
 //! let state = State { running_mean: vec![0.5, 1.5], batches: 7, ..State::new(2) };
 //! let bytes = safetensors::serialize(state.tensors("layer1.0.bn1."), None)?;
 //!
-//! let file = safetensors::SafeTensors::deserialize(&bytes)?;
+//! let file = checkpoint::open(&bytes)?;
 //! assert_eq!(State::from_safetensors(&file, "layer1.0.bn1.", 2)?, state);
 //! # Ok(())
 //! # }
@@ -32,6 +33,8 @@
 mod error;
 mod file;
 mod floats;
+mod kind;
+mod names;
 
 use wgpu::Queue;
 
@@ -41,6 +44,8 @@ use crate::layer::BatchNorm;
 pub use error::CheckpointError;
 pub use file::write;
 pub use floats::{Floats, Tensor};
+pub use kind::open;
+pub use names::{Framework, Names};
 pub use safetensors;
 
 use safetensors::{Dtype, SafeTensors};
@@ -68,7 +73,8 @@ pub struct MayLack {
     pub affine: bool,
     /// `running_mean` and `running_var`, both or neither, as layers made with `track_running_stats=False` do.
     pub running: bool,
-    /// `num_batches_tracked`, as files from before PyTorch 0.4.1 do. PyTorch reads them as 0, too.
+    /// `num_batches_tracked`, as files from before PyTorch 0.4.1 do. PyTorch reads them as 0, too. Files with names of
+    /// Keras, TensorFlow and Flax never have one: with them, this is as if it were set.
     pub batches: bool,
 }
 
@@ -97,24 +103,22 @@ impl State {
         channels: usize,
         may_lack: MayLack,
     ) -> Result<Self, CheckpointError> {
-        let lacks = |name: &str| file.tensor(&format!("{prefix}{name}")).is_err();
+        let has = |name: &str| file.tensor(name).is_ok();
+        let names = Names::find(has, prefix);
         let values = |name: &str, may_lack: bool, default: f32| {
-            if may_lack && lacks(name) {
+            if may_lack && !has(name) {
                 return Ok(vec![default; channels]);
             }
-            let name = format!("{prefix}{name}");
-            Floats::read_shaped(file, &name, &[channels])?.to_f32(&name)
+            Floats::read_shaped(file, name, &[channels])?.to_f32(name)
         };
-        let no_running = may_lack.running && lacks("running_mean") && lacks("running_var");
+        let no_running = may_lack.running && !has(&names.mean) && !has(&names.variance);
+        let counter = names.counter.as_ref().filter(|counter| has(counter) || !may_lack.batches);
         Ok(Self {
-            gamma: values("weight", may_lack.affine, 1.0)?,
-            beta: values("bias", may_lack.affine, 0.0)?,
-            running_mean: values("running_mean", no_running, 0.0)?,
-            running_variance: values("running_var", no_running, 1.0)?,
-            batches: match may_lack.batches && lacks("num_batches_tracked") {
-                true => 0,
-                false => floats::read_counter(file, &format!("{prefix}num_batches_tracked"))?,
-            },
+            gamma: values(&names.gamma, may_lack.affine, 1.0)?,
+            beta: values(&names.beta, may_lack.affine, 0.0)?,
+            running_mean: values(&names.mean, no_running, 0.0)?,
+            running_variance: values(&names.variance, no_running, 1.0)?,
+            batches: counter.map_or(Ok(0), |counter| floats::read_counter(file, counter))?,
         })
     }
 
@@ -149,14 +153,27 @@ impl State {
 
 /// Checkpoints of a layer (feature `checkpoint`).
 impl BatchNorm {
-    /// Loads the layer from a file with PyTorch's names after this prefix, such as `layer1.0.bn1.`. All is
-    /// read and checked first; then the device gets it with the queue's next submit. For files that lack
-    /// some of the tensors, see [`State::from_safetensors_lacking`].
+    /// Loads the layer from the tensors of a file ([`open`]) after this prefix, such as `layer1.0.bn1.`. All is
+    /// read and checked first; then the device gets it with the queue's next submit.
     ///
     /// # Errors
     /// As [`State::from_safetensors`]; then the layer is as it was.
     pub fn load(&self, queue: &Queue, file: &SafeTensors<'_>, prefix: &str) -> Result<(), CheckpointError> {
-        self.set_state(queue, &State::from_safetensors(file, prefix, self.channels)?)
+        self.load_lacking(queue, file, prefix, MayLack::default())
+    }
+
+    /// As [`load`](Self::load), of a file that may lack some of the tensors.
+    ///
+    /// # Errors
+    /// As [`State::from_safetensors_lacking`]; then the layer is as it was.
+    pub fn load_lacking(
+        &self,
+        queue: &Queue,
+        file: &SafeTensors<'_>,
+        prefix: &str,
+        may_lack: MayLack,
+    ) -> Result<(), CheckpointError> {
+        self.set_state(queue, &State::from_safetensors_lacking(file, prefix, self.channels, may_lack)?)
     }
 
     /// Writes a state to the layer's buffers, with the queue's next submit.

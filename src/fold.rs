@@ -11,14 +11,16 @@
 //! | batch norm, then the layer: [`into_next`] | W′\[o, i, …\] = s\[i\]·W\[o, i, …\] | b′\[o\] = b\[o\] + Σ W\[o, i, …\]·t\[i\] | s·x + t put in x's place |
 //!
 //! Nothing may stand between the two, no activation either, and nobody else may read what passes between
-//! them. Transposed convolutions, whose weights are `[in, out / groups, k…]`, are not for these functions.
+//! them. Where o and i are among the axes of a weight, [`Axes`] says: frameworks differ, and a transposed convolution's
+//! weight looks like another's.
 //!
 //! ```
-//! use wgpu_batchnorm::fold::{Layer, Normalization, into_previous};
+//! use wgpu_batchnorm::fold::{Axes, Layer, Normalization, into_previous};
 //!
 //! # fn main() -> Result<(), wgpu_batchnorm::fold::FoldError> {
 //! // A linear layer from 3 values to 2 without a bias, then batch norm of these 2.
-//! let layer = Layer { weight: &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], shape: &[2, 3], bias: None };
+//! let weight = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+//! let layer = Layer { weight: &weight, shape: &[2, 3], axes: Axes::OutIn, groups: 1, bias: None };
 //! let norm = Normalization {
 //!     gamma: Some(&[2.0, 1.0]),
 //!     beta: Some(&[0.5, 0.0]),
@@ -60,12 +62,36 @@ pub struct Affine {
 /// The weights of a convolution or linear layer, row-major.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer<'a, T = f32> {
-    /// W, in PyTorch's and ONNX's order.
+    /// W.
     pub weight: &'a [T],
-    /// `[out, in]`, or `[out, in / groups, k…]` with any number of kernel axes.
+    /// A size for each of the axes, none of them 0.
     pub shape: &'a [usize],
+    /// What the axes are.
+    pub axes: Axes,
+    /// The convolution's groups; 1 for a linear layer. No matter for [`Axes::Depthwise`], nor for [`into_previous`]
+    /// but with the axes of transposed convolutions.
+    pub groups: usize,
     /// b: one value an output channel; `None` for 0.
     pub bias: Option<&'a [T]>,
+}
+
+/// What the axes of a layer's weight are. k… are the kernel's axes, any number of them; a linear layer has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Axes {
+    /// `[out, in / groups, k…]`: PyTorch and ONNX.
+    OutIn,
+    /// `[in, out / groups, k…]`: transposed convolutions of PyTorch and ONNX.
+    InOut,
+    /// `[k…, in / groups, out]`: Keras, TensorFlow and Flax; Flax' transposed convolutions, too, unless they say
+    /// `transpose_kernel`.
+    LastInOut,
+    /// `[k…, out / groups, in]`: transposed convolutions of Keras and TensorFlow, and of Flax with `transpose_kernel`.
+    LastOutIn,
+    /// `[k…, in, multiplier]`: depthwise convolutions of Keras and TensorFlow, where output channel
+    /// i·multiplier + j comes from input channel i.
+    Depthwise,
+    /// `[out, k…, in / groups]`: MLX.
+    OutLastIn,
 }
 
 /// A layer with batch norm in it. The weight's shape is what it was; the bias is there whether or not
@@ -85,7 +111,8 @@ pub enum Padding {
     /// choice, too.
     None,
     /// Zeros. They do not pass through the batch norm before the convolution, so that folding it is
-    /// exact only where every t is 0.
+    /// exact only where every t is 0. A transposed convolution's only choice: how many of its inputs meet in an
+    /// output differs from place to place, as if the others were zeros.
     Zeros,
 }
 
@@ -104,44 +131,51 @@ pub enum FoldError {
         needs: usize,
     },
     /// Weights of no convolution or linear layer.
-    #[error("the weight has shape {shape:?}; it must be [out, in] or [out, in / groups, kernel…], no axis of them 0")]
+    #[error(
+        "the weight has shape {shape:?}; it must have an axis of input and one of output channels, such as [out, in] \
+         or [out, in / groups, kernel…], no axis of them 0"
+    )]
     Shape {
         /// The shape given.
         shape: Vec<usize>,
     },
     /// A batch norm over other channels than the layer puts out.
     #[error(
-        "the weight of shape {shape:?} puts out {} channels, and the batch norm after it has {channels}; \
-         they must be the same",
-        shape.first().copied().unwrap_or_default()
+        "the weight of shape {shape:?} puts out {outputs} channels, and the batch norm after it has {channels}; \
+         they must be the same"
     )]
     Outputs {
         /// The weight's shape.
         shape: Vec<usize>,
+        /// The channels that the layer puts out, by its axes and groups.
+        outputs: usize,
         /// The batch norm's channels.
         channels: usize,
     },
     /// A batch norm over other channels than the layer takes in.
     #[error(
-        "the weight of shape {shape:?} takes in {} channels times {groups} group(s), and the batch norm before it \
-         has {channels}; they must be the same",
-        shape.get(1).copied().unwrap_or_default()
+        "the weight of shape {shape:?} with {groups} group(s) takes in {inputs} channels, and the batch norm before it \
+         has {channels}; they must be the same"
     )]
     Inputs {
         /// The weight's shape.
         shape: Vec<usize>,
         /// The groups given.
         groups: usize,
+        /// The channels that the layer takes in, by its axes and groups.
+        inputs: usize,
         /// The batch norm's channels.
         channels: usize,
     },
-    /// Output channels that cannot be shared out among the groups.
-    #[error("groups is {groups}; it must divide the {outputs} output channels")]
+    /// Channels that cannot be shared out among the groups.
+    #[error("groups is {groups}; it must divide the {channels} {which} channels")]
     Groups {
         /// The groups given.
         groups: usize,
-        /// The layer's output channels.
-        outputs: usize,
+        /// `output`, or for a transposed convolution `input`.
+        which: &'static str,
+        /// How many of them the layer has.
+        channels: usize,
     },
     /// A running variance that is none, or σ² + ε that has no positive root.
     #[error(
@@ -188,8 +222,8 @@ pub enum FoldError {
     },
     /// Zero padding behind a batch norm that shifts.
     #[error(
-        "the convolution pads with zeros, and the batch norm before it shifts channel {channel} by {shift}; \
-         no weights give the same at the border, so keep this batch norm"
+        "the convolution pads with zeros, or is a transposed one, and the batch norm before it shifts channel \
+         {channel} by {shift}; no weights give the same everywhere, so keep this batch norm"
     )]
     ZeroPadding {
         /// The first channel that is shifted.
@@ -235,96 +269,129 @@ impl<T: Copy + Into<f64>> Normalization<'_, T> {
 }
 
 /// Folds batch norm into the layer that runs right before it: W′\[o, …\] = s\[o\]·W\[o, …\] and
-/// b′\[o\] = s\[o\]·b\[o\] + t\[o\]. Exact for every padding, stride, dilation and number of groups.
+/// b′\[o\] = s\[o\]·b\[o\] + t\[o\]. Exact for every padding, stride, dilation and number of groups, and for
+/// transposed convolutions.
 ///
 /// # Errors
-/// [`FoldError::Outputs`] where the channels do not match; [`FoldError::Shape`]; [`FoldError::Length`];
-/// [`FoldError::Folded`] where a result is NaN or infinite.
+/// [`FoldError::Outputs`] where the channels do not match; [`FoldError::Groups`]; [`FoldError::Shape`];
+/// [`FoldError::Length`]; [`FoldError::Folded`] where a result is NaN or infinite.
 pub fn into_previous<T: Copy + Into<f64>>(norm: &Affine, layer: &Layer<'_, T>) -> Result<Folded, FoldError> {
-    let (axes, channels) = (layer.axes()?, norm.channels()?);
-    if channels != axes.outputs {
-        return Err(FoldError::Outputs { shape: layer.shape.to_vec(), channels });
+    let (places, channels) = (layer.places()?, norm.channels()?);
+    if channels != places.outputs {
+        return Err(FoldError::Outputs { shape: layer.shape.to_vec(), outputs: places.outputs, channels });
     }
-    let mut folded = layer.widened(&axes);
-    let rows = folded.weight.chunks_exact_mut(axes.inputs * axes.kernel);
-    for (((row, bias), scale), shift) in rows.zip(&mut folded.bias).zip(&norm.scale).zip(&norm.shift) {
-        row.iter_mut().for_each(|weight| *weight *= scale);
+    let mut folded = layer.widened(&places);
+    for (index, weight) in folded.weight.iter_mut().enumerate() {
+        *weight *= norm.scale[places.channels(index).0];
+    }
+    for ((bias, scale), shift) in folded.bias.iter_mut().zip(&norm.scale).zip(&norm.shift) {
         *bias = *bias * scale + shift;
     }
-    layer.checked(folded, &axes)
+    layer.checked(folded, &places)
 }
 
 /// Folds batch norm into the layer that runs right after it: W′\[o, i, …\] = s\[i\]·W\[o, i, …\] and
-/// b′\[o\] = b\[o\] + Σ W\[o, i, …\]·t\[i\], where i counts through the channels of o's group. `groups` is
-/// the convolution's, 1 for a linear layer.
+/// b′\[o\] = b\[o\] + Σ W\[o, i, …\]·t\[i\], where i counts through the channels of o's group.
 ///
 /// # Errors
-/// [`FoldError::ZeroPadding`] where the result would be wrong at the border; [`FoldError::Inputs`] where the
-/// channels do not match; [`FoldError::Groups`]; [`FoldError::Shape`]; [`FoldError::Length`];
-/// [`FoldError::Folded`] where a result is NaN or infinite.
+/// [`FoldError::ZeroPadding`] where the result would be wrong at the border, or somewhere in a transposed convolution;
+/// [`FoldError::Inputs`] where the channels do not match; [`FoldError::Groups`]; [`FoldError::Shape`];
+/// [`FoldError::Length`]; [`FoldError::Folded`] where a result is NaN or infinite.
 pub fn into_next<T: Copy + Into<f64>>(
     norm: &Affine,
     layer: &Layer<'_, T>,
-    groups: usize,
     padding: Padding,
 ) -> Result<Folded, FoldError> {
-    let (axes, channels) = (layer.axes()?, norm.channels()?);
-    if groups == 0 || !axes.outputs.is_multiple_of(groups) {
-        return Err(FoldError::Groups { groups, outputs: axes.outputs });
+    let (places, channels) = (layer.places()?, norm.channels()?);
+    if channels != places.inputs {
+        let (shape, inputs) = (layer.shape.to_vec(), places.inputs);
+        return Err(FoldError::Inputs { shape, groups: places.groups, inputs, channels });
     }
-    if axes.inputs.checked_mul(groups) != Some(channels) {
-        return Err(FoldError::Inputs { shape: layer.shape.to_vec(), groups, channels });
-    }
+    let transposed = matches!(layer.axes, Axes::InOut | Axes::LastOutIn);
     let shifted = norm.shift.iter().position(|shift| *shift != 0.0);
-    if let (Padding::Zeros, Some(channel)) = (padding, shifted) {
+    if let (true, Some(channel)) = (transposed || padding == Padding::Zeros, shifted) {
         return Err(FoldError::ZeroPadding { channel, shift: norm.shift[channel] });
     }
-    let mut folded = layer.widened(&axes);
-    let rows = folded.weight.chunks_exact_mut(axes.inputs * axes.kernel);
-    for (output, (row, bias)) in rows.zip(&mut folded.bias).enumerate() {
-        let first = output / (axes.outputs / groups) * axes.inputs;
-        for (kernel, channel) in row.chunks_exact_mut(axes.kernel).zip(first..) {
-            *bias += kernel.iter().sum::<f64>() * norm.shift[channel];
-            kernel.iter_mut().for_each(|weight| *weight *= norm.scale[channel]);
-        }
+    let mut folded = layer.widened(&places);
+    for (index, weight) in folded.weight.iter_mut().enumerate() {
+        let (output, input) = places.channels(index);
+        folded.bias[output] += *weight * norm.shift[input];
+        *weight *= norm.scale[input];
     }
-    layer.checked(folded, &axes)
+    layer.checked(folded, &places)
 }
 
-/// A weight's shape: outputs, inputs of a group, and the product of the kernel axes; none is 0.
-struct Axes {
+/// Where the channels are in a weight. Of its two axes of channels one counts through all of its kind, output or
+/// input, the other through those of the other kind that are in the same group.
+struct Places {
     outputs: usize,
     inputs: usize,
-    kernel: usize,
+    groups: usize,
+    /// Sizes, and the distances in memory from one to the next.
+    all: [usize; 2],
+    in_group: [usize; 2],
+    /// Whether it is the output channels that are all on one axis.
+    all_are_outputs: bool,
+}
+
+impl Places {
+    /// The output and the input channel of a weight, by its index.
+    fn channels(&self, index: usize) -> (usize, usize) {
+        let [one, place] = [self.all, self.in_group].map(|[size, stride]| index / stride % size);
+        let other = one / (self.all[0] / self.groups) * self.in_group[0] + place;
+        if self.all_are_outputs { (one, other) } else { (other, one) }
+    }
 }
 
 impl<T: Copy + Into<f64>> Layer<'_, T> {
     /// Checks the layer by itself.
-    fn axes(&self) -> Result<Axes, FoldError> {
+    fn places(&self) -> Result<Places, FoldError> {
         let wrong = || FoldError::Shape { shape: self.shape.to_vec() };
-        let &[outputs, inputs, ref kernel @ ..] = self.shape else { return Err(wrong()) };
+        let rank = self.shape.len();
+        if rank < 2 {
+            return Err(wrong());
+        }
         let product = |axes: &[usize]| axes.iter().try_fold(1, |n: usize, &axis| n.checked_mul(axis));
         let values = product(self.shape).filter(|values| *values > 0).ok_or_else(wrong)?;
         check_length("weight", self.weight.len(), values)?;
+        // None overflows: each divides the product of all.
+        let axis = |axis: usize| [self.shape[axis], self.shape[axis + 1..].iter().product()];
+        let (all, in_group, all_are_outputs) = match self.axes {
+            Axes::OutIn => (axis(0), axis(1), true),
+            Axes::InOut => (axis(0), axis(1), false),
+            Axes::LastInOut => (axis(rank - 1), axis(rank - 2), true),
+            Axes::LastOutIn => (axis(rank - 1), axis(rank - 2), false),
+            Axes::Depthwise => (axis(rank - 2), axis(rank - 1), false),
+            Axes::OutLastIn => (axis(0), axis(rank - 1), true),
+        };
+        let groups = if self.axes == Axes::Depthwise { all[0] } else { self.groups };
+        if groups == 0 || !all[0].is_multiple_of(groups) {
+            let which = if all_are_outputs { "output" } else { "input" };
+            return Err(FoldError::Groups { groups, which, channels: all[0] });
+        }
+        // Nor does this: groups ≤ all, and all · in_group divides the product.
+        let others = groups * in_group[0];
+        let [outputs, inputs] = if all_are_outputs { [all[0], others] } else { [others, all[0]] };
         check_length("bias", self.bias.map_or(outputs, <[T]>::len), outputs)?;
-        Ok(Axes { outputs, inputs, kernel: product(kernel).ok_or_else(wrong)? })
+        Ok(Places { outputs, inputs, groups, all, in_group, all_are_outputs })
     }
 
     /// The layer as it is, in f64.
-    fn widened(&self, axes: &Axes) -> Folded {
+    fn widened(&self, places: &Places) -> Folded {
         let widened = |values: &[T]| values.iter().map(|value| (*value).into()).collect();
-        Folded { weight: widened(self.weight), bias: self.bias.map_or_else(|| vec![0.0; axes.outputs], widened) }
+        Folded { weight: widened(self.weight), bias: self.bias.map_or_else(|| vec![0.0; places.outputs], widened) }
     }
 
     /// What was made of the layer, if all of it is finite.
-    fn checked(&self, folded: Folded, axes: &Axes) -> Result<Folded, FoldError> {
-        let parts = [("weight", &folded.weight, Some(self.weight)), ("bias", &folded.bias, self.bias)];
-        for (what, values, before) in parts {
-            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-                let channel = index / (values.len() / axes.outputs);
-                let was = before.map_or(0.0, |before| before[index].into());
-                return Err(FoldError::Folded { what, index, channel, was, value: values[index] });
-            }
+    fn checked(&self, folded: Folded, places: &Places) -> Result<Folded, FoldError> {
+        let first = |values: &[f64]| values.iter().position(|value| !value.is_finite());
+        if let Some(index) = first(&folded.weight) {
+            let (channel, was, value) = (places.channels(index).0, self.weight[index].into(), folded.weight[index]);
+            return Err(FoldError::Folded { what: "weight", index, channel, was, value });
+        }
+        if let Some(index) = first(&folded.bias) {
+            let was = self.bias.map_or(0.0, |bias| bias[index].into());
+            return Err(FoldError::Folded { what: "bias", index, channel: index, was, value: folded.bias[index] });
         }
         Ok(folded)
     }

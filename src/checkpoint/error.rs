@@ -14,8 +14,16 @@ pub enum CheckpointError {
         /// What the reader said.
         message: String,
     },
+    /// Another file than safetensors.
+    #[error("this is {is}, not a safetensors file; {do_this}")]
+    Other {
+        /// What it is, by its first bytes.
+        is: &'static str,
+        /// How to come by what is needed.
+        do_this: &'static str,
+    },
     /// A tensor that is not there.
-    #[error("{tensor} is missing; {}", batch_norms(found))]
+    #[error("{tensor} is missing{}; {}", lenient(tensor), batch_norms(found))]
     Missing {
         /// The tensor's whole name.
         tensor: String,
@@ -94,8 +102,21 @@ fn batch_norms(found: &[String]) -> String {
     let shown: Vec<String> = found.iter().take(SHOWN).map(|prefix| format!("{prefix:?}")).collect();
     let more = found.len().saturating_sub(SHOWN);
     match (shown.join(", "), more) {
-        (none, _) if none.is_empty() => "no tensor of the file ends with running_mean".to_owned(),
+        (none, _) if none.is_empty() => {
+            "the file has no batch norm: no tensor's name ends with running_mean, moving_mean, or mean beside var"
+                .to_owned()
+        }
         (all, 0) => format!("the file's batch norms have the prefixes {all}"),
         (some, more) => format!("the file's batch norms have the prefixes {some} and {more} more"),
+    }
+}
+
+/// What can be done about a tensor that some files lack.
+fn lenient(tensor: &str) -> &'static str {
+    match tensor.rsplit(['.', '/']).next() {
+        Some("num_batches_tracked") => {
+            " (files from before PyTorch 0.4.1 lack it: to read it as 0, load with MayLack { batches: true, .. })"
+        }
+        _ => "",
     }
 }

@@ -7,6 +7,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 
 use super::error::CheckpointError;
+use super::names::Names;
 
 /// A tensor to be written, by `safetensors::serialize` or [`write()`](super::write()).
 #[derive(Clone, Debug, PartialEq)]
@@ -138,12 +139,8 @@ pub(super) fn read_counter(file: &SafeTensors<'_>, name: &str) -> Result<u32, Ch
 }
 
 fn view<'a>(file: &SafeTensors<'a>, name: &str) -> Result<TensorView<'a>, CheckpointError> {
-    file.tensor(name).map_err(|_| {
-        let prefixes = file.names().into_iter().filter_map(|name| name.strip_suffix("running_mean"));
-        let mut found: Vec<String> = prefixes.map(str::to_owned).collect();
-        found.sort();
-        CheckpointError::Missing { tensor: name.to_owned(), found }
-    })
+    file.tensor(name)
+        .map_err(|_| CheckpointError::Missing { tensor: name.to_owned(), found: Names::prefixes(file.names()) })
 }
 
 fn check_shape(name: &str, has: &[usize], needs: &[usize]) -> Result<(), CheckpointError> {

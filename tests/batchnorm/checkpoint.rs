@@ -5,7 +5,7 @@ use std::fs;
 use wgpu_batchnorm::checkpoint::safetensors::tensor::TensorView;
 use wgpu_batchnorm::checkpoint::safetensors::{self, Dtype, SafeTensors, View};
 use wgpu_batchnorm::checkpoint::{self, CheckpointError, Floats, MayLack, State, Tensor};
-use wgpu_batchnorm::fold::{Layer, into_previous};
+use wgpu_batchnorm::fold::{Axes, Layer, into_previous};
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Answer, Problem};
 use wgpu_batchnorm::{BatchNorm, Gpu};
@@ -158,7 +158,7 @@ fn folding_gives_pytorchs_weights() {
     let answers = SafeTensors::deserialize(ANSWERS).unwrap();
     let norm = State::from_safetensors(&file, "bn1.", 4).unwrap();
     let conv = Floats::read(&file, "conv1.weight").unwrap();
-    let layer = Layer { weight: &conv.values, shape: &conv.shape, bias: None };
+    let layer = Layer { weight: &conv.values, shape: &conv.shape, axes: Axes::OutIn, groups: 1, bias: None };
     let folded = into_previous(&norm.normalization(1e-5).affine().unwrap(), &layer).unwrap();
     for (name, ours) in [("fused.weight", folded.weight), ("fused.bias", folded.bias)] {
         let theirs = Floats::read(&answers, name).unwrap().values;
@@ -256,6 +256,36 @@ fn misshapen_tensors_are_named_with_both_shapes() {
     says(&error, &["bn.num_batches_tracked", "[2]", "[]"]);
 }
 
+/// Files of Keras, TensorFlow and Flax, which have no counter.
+#[test]
+fn names_of_other_frameworks_load() {
+    let expected = State { batches: 0, ..some_state(3) };
+    let parts = [&expected.gamma, &expected.beta, &expected.running_mean, &expected.running_variance];
+    for (names, prefix) in [
+        (["bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"], "bn/"),
+        (["bn/gamma:0", "bn/beta:0", "bn/moving_mean:0", "bn/moving_variance:0"], "bn/"),
+        (["bn.scale", "bn.bias", "bn.mean", "bn.var"], "bn."),
+        (["params.bn.scale", "params.bn.bias", "batch_stats.bn.mean", "batch_stats.bn.var"], "bn."),
+        (["params/bn/scale", "params/bn/bias", "batch_stats/bn/mean", "batch_stats/bn/var"], "params/bn/"),
+    ] {
+        let tensor = |values: &Vec<f32>| {
+            let values = values.iter().map(|value| f64::from(*value)).collect();
+            Floats { dtype: Dtype::F32, shape: vec![3], values }.tensor("").unwrap()
+        };
+        let tensors: Vec<_> = names.into_iter().zip(parts.map(tensor)).collect();
+        let bytes = safetensors::serialize(tensors.clone(), None).unwrap();
+        let file = checkpoint::open(&bytes).unwrap();
+        assert_eq!(State::from_safetensors(&file, prefix, 3).unwrap(), expected, "{names:?}");
+        // Without β: its own name is the one that is missing.
+        let bytes = safetensors::serialize(tensors.into_iter().filter(|(name, _)| *name != names[1]), None).unwrap();
+        let file = checkpoint::open(&bytes).unwrap();
+        says(&State::from_safetensors(&file, prefix, 3).unwrap_err(), &[names[1], "missing"]);
+        let lacking = MayLack { affine: true, ..MayLack::default() };
+        let state = State::from_safetensors_lacking(&file, prefix, 3, lacking).unwrap();
+        assert_eq!(state, State { beta: vec![0.0; 3], ..expected.clone() });
+    }
+}
+
 #[test]
 fn tensors_of_other_types_are_named_with_theirs() {
     let error = refusal(&file_with_tensor("bn.running_var", Dtype::I32, &[3], &[0; 12]));
@@ -324,8 +354,12 @@ fn a_layer_is_loaded_whole_or_not_at_all() {
         broken.retain(|(name, _)| name != "bn.num_batches_tracked");
         let bytes = safetensors::serialize(broken, None).unwrap();
         let error = layer.load(&gpu.queue, &SafeTensors::deserialize(&bytes).unwrap(), "bn.").unwrap_err();
-        says(&error, &["bn.num_batches_tracked"]);
+        says(&error, &["bn.num_batches_tracked", "MayLack { batches: true"]);
         assert_eq!(state(gpu, &layer), before);
+        let lacking = MayLack { batches: true, ..MayLack::default() };
+        layer.load_lacking(&gpu.queue, &SafeTensors::deserialize(&bytes).unwrap(), "bn.", lacking).unwrap();
+        assert_eq!(state(gpu, &layer), State::new(3));
+        layer.set_state(&gpu.queue, &before).unwrap();
         // For another layer.
         let bytes = safetensors::serialize(State::new(4).tensors("bn."), None).unwrap();
         let error = layer.load(&gpu.queue, &SafeTensors::deserialize(&bytes).unwrap(), "bn.").unwrap_err();

@@ -82,7 +82,7 @@ impl Images {
 
 /// The layer that folding made of this one.
 pub fn folded<'a>(folded: &'a Folded, layer: &Layer<'a, f64>) -> Layer<'a, f64> {
-    Layer { weight: &folded.weight, shape: layer.shape, bias: Some(&folded.bias) }
+    Layer { weight: &folded.weight, bias: Some(&folded.bias), ..*layer }
 }
 
 /// Values from -1 to 1, the same for the same seed.

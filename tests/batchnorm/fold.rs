@@ -1,6 +1,8 @@
 //! Folding, held against the layer and batch norm one after the other, in f64 on the CPU.
 
-use wgpu_batchnorm::fold::{Affine, FoldError, Layer, Normalization, Padding, into_next, into_previous};
+use std::collections::BTreeMap;
+
+use wgpu_batchnorm::fold::{Affine, Axes, FoldError, Layer, Normalization, Padding, into_next, into_previous};
 
 use crate::check::says;
 use crate::convolution::{Images, Walk, folded, random};
@@ -46,7 +48,7 @@ fn on_every_layer(test: impl Fn(&Layer<'_, f64>, Walk)) {
     for (shape, walk) in LAYERS {
         let (weight, bias) = (random(shape.iter().product(), 6), random(shape[0], 7));
         for bias in [None, Some(bias.as_slice())] {
-            test(&Layer { weight: &weight, shape, bias }, walk);
+            test(&Layer { weight: &weight, shape, axes: Axes::OutIn, groups: walk.groups, bias }, walk);
         }
     }
 }
@@ -70,13 +72,13 @@ fn a_layer_with_the_batch_norm_before_it_in_it_computes_both() {
         let x = input(layer.shape);
         let expected = x.normalize(&norm).convolve(layer, walk);
         // What would come out if nobody minded the padding.
-        let result = into_next(&norm, layer, walk.groups, Padding::None).unwrap();
+        let result = into_next(&norm, layer, Padding::None).unwrap();
         let distance = expected.distance(&x.convolve(&folded(&result, layer), walk));
         if walk.padding() == Padding::None {
             assert!(distance < TOLERANCE, "{:?} {walk:?}: {distance:e}", layer.shape);
         } else {
             assert!(distance > 0.01, "{:?} {walk:?}: {distance:e}", layer.shape);
-            let error = into_next(&norm, layer, walk.groups, walk.padding()).unwrap_err();
+            let error = into_next(&norm, layer, walk.padding()).unwrap_err();
             assert_eq!(error, FoldError::ZeroPadding { channel: 0, shift: norm.shift[0] });
             says(&error, &["zeros", "channel 0", &norm.shift[0].to_string()]);
         }
@@ -90,17 +92,96 @@ fn zero_padding_is_no_matter_where_nothing_is_shifted() {
         let norm = Affine { shift: vec![0.0; 6], ..norm(6) };
         let x = input(layer.shape);
         let expected = x.normalize(&norm).convolve(layer, walk);
-        let result = into_next(&norm, layer, walk.groups, walk.padding()).unwrap();
+        let result = into_next(&norm, layer, walk.padding()).unwrap();
         let distance = expected.distance(&x.convolve(&folded(&result, layer), walk));
         assert!(distance < TOLERANCE, "{:?} {walk:?}: {distance:e}", layer.shape);
     });
+}
+
+/// A weight as the definition of its axes reads it: from output channel, input channel and place in the kernel.
+fn weights(weight: &[f64], shape: &[usize], axes: Axes, groups: usize) -> BTreeMap<[usize; 3], f64> {
+    let mut all = BTreeMap::new();
+    let mut values = weight.iter();
+    let [a, b, c] = [0, 1, 2].map(|axis| shape[axis]);
+    for i in 0..a {
+        for j in 0..b {
+            for k in 0..c {
+                // How many channels of the kind that is all on one axis a group has.
+                let one = |all: usize, part: usize, parts: usize, whole: usize| all / (whole / groups) * parts + part;
+                let place = match axes {
+                    Axes::OutIn => [i, one(i, j, b, a), k],
+                    Axes::InOut => [one(i, j, b, a), i, k],
+                    Axes::LastInOut => [k, one(k, j, b, c), i],
+                    Axes::LastOutIn => [one(k, j, b, c), k, i],
+                    Axes::Depthwise => [j * c + k, j, i],
+                    Axes::OutLastIn => [i, one(i, k, c, a), j],
+                };
+                assert_eq!(all.insert(place, *values.next().unwrap()), None, "{axes:?}");
+            }
+        }
+    }
+    all
+}
+
+/// Whatever a framework's order: W′[o, i, k] = s[o]·W[o, i, k], or s[i]·W[o, i, k] with t[i] in the bias.
+#[test]
+fn every_order_of_axes_is_folded_along_the_right_one() {
+    for (axes, shape, groups, [outputs, inputs]) in [
+        (Axes::OutIn, [4, 6, 3], 1, [4, 6]),
+        (Axes::OutIn, [4, 3, 3], 2, [4, 6]),
+        (Axes::InOut, [6, 4, 3], 1, [4, 6]),
+        (Axes::InOut, [6, 2, 3], 2, [4, 6]),
+        (Axes::InOut, [6, 6, 2], 1, [6, 6]),
+        (Axes::InOut, [6, 1, 3], 6, [6, 6]),
+        (Axes::LastInOut, [3, 6, 4], 1, [4, 6]),
+        (Axes::LastInOut, [3, 3, 4], 2, [4, 6]),
+        (Axes::LastOutIn, [3, 4, 6], 1, [4, 6]),
+        (Axes::LastOutIn, [3, 2, 6], 2, [4, 6]),
+        (Axes::Depthwise, [3, 6, 2], 1, [12, 6]),
+        (Axes::OutLastIn, [4, 3, 6], 1, [4, 6]),
+        (Axes::OutLastIn, [4, 3, 3], 2, [4, 6]),
+    ] {
+        let about = format!("{axes:?} {shape:?} {groups}");
+        let (weight, bias) = (random(shape.iter().product(), 6), random(outputs, 7));
+        let layer = Layer { weight: &weight, shape: &shape, axes, groups, bias: Some(&bias) };
+        let before = weights(&weight, &shape, axes, groups);
+        let close = |a: f64, b: f64| assert!((a - b).abs() < TOLERANCE, "{about}: {a} {b}");
+
+        let affine = norm(outputs);
+        let folded = into_previous(&affine, &layer).unwrap();
+        let after = weights(&folded.weight, &shape, axes, groups);
+        assert_eq!(after.len(), before.len(), "{about}");
+        for (place, weight) in &before {
+            close(after[place], affine.scale[place[0]] * weight);
+        }
+        for (o, bias) in bias.iter().enumerate() {
+            close(folded.bias[o], affine.scale[o] * bias + affine.shift[o]);
+        }
+
+        let affine = norm(inputs);
+        if [Axes::InOut, Axes::LastOutIn].contains(&axes) {
+            // The inputs that meet in an output differ from place to place.
+            let error = into_next(&affine, &layer, Padding::None).unwrap_err();
+            assert!(matches!(error, FoldError::ZeroPadding { .. }), "{about}: {error:?}");
+        }
+        for affine in [Affine { shift: vec![0.0; inputs], ..affine.clone() }, affine] {
+            let Ok(folded) = into_next(&affine, &layer, Padding::None) else { continue };
+            let after = weights(&folded.weight, &shape, axes, groups);
+            let mut expected = bias.clone();
+            for (place, weight) in &before {
+                close(after[place], affine.scale[place[1]] * weight);
+                expected[place[0]] += weight * affine.shift[place[1]];
+            }
+            expected.iter().zip(&folded.bias).for_each(|(a, b)| close(*a, *b));
+        }
+    }
 }
 
 /// The negative control: each of the two ways is wrong for the other order.
 #[test]
 fn the_order_matters() {
     let weight = random(36, 6);
-    let layer = Layer { weight: &weight, shape: &[6, 6], bias: None };
+    let layer = Layer { weight: &weight, shape: &[6, 6], axes: Axes::OutIn, groups: 1, bias: None };
     let (norm, x) = (norm(6), input(layer.shape));
     let expected = x.normalize(&norm).convolve(&layer, Walk::PLAIN);
     let wrong = into_previous(&norm, &layer).unwrap();
@@ -121,9 +202,9 @@ fn parts_that_are_not_there_are_one_and_zero() {
 fn errors_name_what_was_and_what_had_to_be() {
     let norm = norm(4);
     let weight = [0.0; 24];
-    let layer = |shape| Layer { weight: &weight, shape, bias: None };
+    let layer = |shape| Layer { weight: &weight, shape, axes: Axes::OutIn, groups: 1, bias: None };
     let previous = |shape| into_previous(&norm, &layer(shape)).unwrap_err();
-    let next = |shape, groups| into_next(&norm, &layer(shape), groups, Padding::None).unwrap_err();
+    let next = |shape, groups| into_next(&norm, &Layer { groups, ..layer(shape) }, Padding::None).unwrap_err();
     let refused: [(FoldError, &[&str]); 12] = [
         (previous(&[24]), &["[24]", "[out, in]"]),
         (previous(&[]), &["[]", "[out, in]"]),
@@ -132,7 +213,7 @@ fn errors_name_what_was_and_what_had_to_be() {
         (previous(&[4, 5]), &["weight", "24", "20"]),
         (previous(&[6, 4]), &["[6, 4]", "6 channels", "has 4"]),
         (next(&[4, 6], 1), &["[4, 6]", "6 channels", "1 group", "has 4"]),
-        (next(&[6, 4], 2), &["[6, 4]", "4 channels", "2 group", "has 4"]),
+        (next(&[6, 4], 2), &["[6, 4]", "8 channels", "2 group", "has 4"]),
         (next(&[6, 4], 0), &["groups is 0", "6 output"]),
         (next(&[6, 4], 4), &["groups is 4", "6 output"]),
         (into_previous(&norm, &Layer { bias: Some(&[0.0; 3]), ..layer(&[4, 6]) }).unwrap_err(), &["bias", "3", "4"]),
@@ -148,9 +229,9 @@ fn errors_name_what_was_and_what_had_to_be() {
 fn results_that_are_not_finite_are_refused_in_both_orders() {
     let (norm, mut weight) = (norm(2), [1.0; 8]);
     weight[6] = f64::NAN;
-    let layer = Layer { weight: &weight, shape: &[2, 2, 2], bias: None };
+    let layer = Layer { weight: &weight, shape: &[2, 2, 2], axes: Axes::OutIn, groups: 1, bias: None };
     let previous = |norm: &Affine, layer: &Layer<'_, f64>| into_previous(norm, layer);
-    let next = |norm: &Affine, layer: &Layer<'_, f64>| into_next(norm, layer, 1, Padding::None);
+    let next = |norm: &Affine, layer: &Layer<'_, f64>| into_next(norm, layer, Padding::None);
     for fold in [&previous as &dyn Fn(&_, &Layer<'_, _>) -> _, &next] {
         let error = fold(&norm, &layer).unwrap_err();
         assert!(matches!(error, FoldError::Folded { what: "weight", index: 6, channel: 1, .. }), "{error:?}");

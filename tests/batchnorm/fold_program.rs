@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use wgpu_batchnorm::checkpoint::safetensors::tensor::TensorView;
 use wgpu_batchnorm::checkpoint::safetensors::{Dtype, SafeTensors, View};
 use wgpu_batchnorm::checkpoint::{self, Floats, State, Tensor};
-use wgpu_batchnorm::fold::Layer;
+use wgpu_batchnorm::fold::{Axes, Layer};
 
 use crate::checkpoint::{ANSWERS, NETWORK};
 use crate::convolution::{Images, Walk};
@@ -100,7 +100,9 @@ fn answers(folded: &Path) -> [Images; 2] {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let layer = |x: &Images, name: &str, walk: Walk| {
         let [weight, bias] = ["weight", "bias"].map(|part| Floats::read(&file, &format!("{name}.{part}")).unwrap());
-        x.convolve(&Layer { weight: &weight.values, shape: &weight.shape, bias: Some(&bias.values) }, walk)
+        let Floats { values, shape, .. } = &weight;
+        let (axes, groups) = (Axes::OutIn, walk.groups);
+        x.convolve(&Layer { weight: values, shape, axes, groups, bias: Some(&bias.values) }, walk)
     };
     let relu = |x: Images| Images { values: x.values.iter().map(|x| x.max(0.0)).collect(), ..x };
     let x = images("network.x", [2, 3, 9, 9]);
@@ -282,6 +284,152 @@ fn two_batch_norms_never_go_into_one_side_of_a_layer() {
         folder.refuses(code, &["--map", map], words);
     }
     folder.folds(&["--map", "bn1=a:bn-first,bn1=b:bn-first,bn2=a"]);
+}
+
+/// A model of these tensors of F64, each value its index in its tensor, from 1.
+fn counting(tensors: &[(&str, &[usize])]) -> Tensors {
+    let tensor = |(name, shape): &(&str, &[usize])| {
+        let values = (1..=shape.iter().product()).map(|i: usize| i as f64).collect();
+        let floats = Floats { dtype: Dtype::F64, shape: shape.to_vec(), values };
+        ((*name).to_owned(), floats.tensor(name).unwrap())
+    };
+    tensors.iter().map(tensor).collect()
+}
+
+/// The values of a tensor.
+fn values(path: &Path, name: &str) -> Vec<f64> {
+    let bytes = fs::read(path).unwrap();
+    Floats::read(&SafeTensors::deserialize(&bytes).unwrap(), name).unwrap().values
+}
+
+/// γ of 10, 100, .. and statistics that leave it alone: the weight of output channel o times 10^(o + 1).
+fn with_norm(names: [&str; 4], channels: usize, mut model: Tensors) -> Tensors {
+    let decades: Vec<f64> = (1..=channels).map(|o| 10f64.powi(o as i32)).collect();
+    let parts = [decades, vec![0.0; channels], vec![0.0; channels], vec![1.0; channels]];
+    for (name, values) in names.into_iter().zip(parts) {
+        let floats = Floats { dtype: Dtype::F64, shape: vec![channels], values };
+        model.insert(name.to_owned(), floats.tensor(name).unwrap());
+    }
+    model
+}
+
+const PYTORCH: [&str; 4] = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
+
+/// What each weight was multiplied by, as the power of ten.
+fn powers(model: &Folder, map: &str, weight: &str) -> Vec<usize> {
+    model.folds(&["--map", map, "--epsilon", "0"]);
+    let [before, after] =
+        [model.model.clone(), model.path("model.folded.safetensors")].map(|path| values(&path, weight));
+    before.iter().zip(after).map(|(before, after)| (after / before).log10().round() as usize).collect()
+}
+
+#[test]
+fn a_weight_of_two_readings_is_folded_by_the_one_that_is_said() {
+    let model =
+        |shape: &[usize], channels| Folder::with(&with_norm(PYTORCH, channels, counting(&[("up.weight", shape)])));
+    // [in, out / groups, k], all square: nobody can tell.
+    let square = model(&[2, 2, 2], 2);
+    square.refuses(1, &["--map", "bn=up"], &["up.weight", "[2, 2, 2]", ":conv", ":transposed", "bn=up:conv"]);
+    square.refuses(1, &["--map", "bn=up:bn-first"], &["up.weight", ":conv", ":transposed"]);
+    assert_eq!(powers(&square, "bn=up:transposed", "up.weight"), [1, 1, 2, 2, 1, 1, 2, 2]);
+    assert_eq!(powers(&square, "bn=up:conv", "up.weight"), [1, 1, 1, 1, 2, 2, 2, 2]);
+    // Two groups: input channels 0 and 1 give outputs 0 and 1, 2 and 3 give 2 and 3.
+    let grouped = model(&[4, 2, 1], 4);
+    grouped.refuses(1, &["--map", "bn=up"], &["up.weight", ":transposed", "groups"]);
+    grouped.refuses(1, &["--map", "bn=up:transposed"], &["up.weight", "puts out 2", "has 4", ":groups=N"]);
+    assert_eq!(powers(&grouped, "bn=up:transposed:groups=2", "up.weight"), [1, 2, 1, 2, 3, 4, 3, 4]);
+    // Only one of the two puts out as many channels; and depthwise ones are folded alike.
+    assert_eq!(powers(&model(&[3, 2, 1], 2), "bn=up", "up.weight"), [1, 2, 1, 2, 1, 2]);
+    assert_eq!(powers(&model(&[2, 3, 1], 2), "bn=up", "up.weight"), [1, 1, 1, 2, 2, 2]);
+    assert_eq!(powers(&model(&[3, 1, 2], 3), "bn=up", "up.weight"), [1, 1, 2, 2, 3, 3]);
+    // What is behind a batch norm that shifts, too.
+    let mut shifts = with_norm(PYTORCH, 2, counting(&[("up.weight", &[2, 3, 2])]));
+    shifts.insert("bn.bias".to_owned(), counting(&[("", &[2])])[""].clone());
+    Folder::with(&shifts).refuses(
+        1,
+        &["--map", "bn=up:bn-first:transposed"],
+        &["up.weight", "transposed", "channel 0"],
+    );
+}
+
+#[test]
+fn models_of_keras_tensorflow_and_flax_are_folded_along_their_axes() {
+    let keras = ["m/bn/gamma", "m/bn/beta", "m/bn/moving_mean", "m/bn/moving_variance"];
+    let tensorflow = ["bn/gamma:0", "bn/beta:0", "bn/moving_mean:0", "bn/moving_variance:0"];
+    let flax = ["params.bn.scale", "params.bn.bias", "batch_stats.bn.mean", "batch_stats.bn.var"];
+    for (norm, weight, shape, channels, map, expected) in [
+        (keras, "m/conv/kernel", &[1, 2, 3, 2][..], 2, "m/bn=m/conv", &[1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2][..]),
+        (keras, "m/up/kernel", &[1, 2, 3], 2, "m/bn=m/up", &[1, 1, 1, 2, 2, 2]),
+        (keras, "m/up/kernel", &[1, 2, 2], 2, "m/bn=m/up:transposed", &[1, 1, 2, 2]),
+        (keras, "m/up/kernel", &[1, 2, 2], 2, "m/bn=m/up:conv", &[1, 2, 1, 2]),
+        (keras, "m/dense/kernel", &[2, 2], 2, "m/bn=m/dense", &[1, 2, 1, 2]),
+        (keras, "m/depth/kernel", &[2, 2, 2], 4, "m/bn=m/depth", &[1, 2, 3, 4, 1, 2, 3, 4]),
+        (tensorflow, "conv/kernel:0", &[2, 3], 3, "bn=conv", &[1, 2, 3, 1, 2, 3]),
+        (tensorflow, "conv/depthwise_kernel:0", &[1, 1, 2, 1], 2, "bn=conv", &[1, 2]),
+        (flax, "params.conv.kernel", &[1, 1, 3, 2], 2, "bn=conv", &[1, 2, 1, 2, 1, 2]),
+        (flax, "params.fc.kernel", &[2, 2], 2, "bn=fc", &[1, 2, 1, 2]),
+    ] {
+        let folder = Folder::with(&with_norm(norm, channels, counting(&[(weight, shape)])));
+        assert_eq!(powers(&folder, map, weight), expected, "{map} {shape:?}");
+        // The batch norm is gone, and there is a bias beside the weight.
+        let folded = read(&folder.path("model.folded.safetensors"));
+        let bias = weight.replace("depthwise_kernel", "kernel").replace("kernel", "bias");
+        assert_eq!(folded.keys().map(String::as_str).collect::<Vec<_>>(), [bias.as_str(), weight], "{map}");
+    }
+    let square = Folder::with(&with_norm(keras, 2, counting(&[("m/up/kernel", &[1, 2, 2])])));
+    square.refuses(1, &["--map", "m/bn=m/up"], &["m/up/kernel", ":conv", ":transposed"]);
+    // Flax' transposed convolutions have either order.
+    let square = Folder::with(&with_norm(flax, 2, counting(&[("params.up.kernel", &[1, 2, 2])])));
+    square.refuses(1, &["--map", "bn=up:transposed"], &["params.up.kernel", "keep this batch norm"]);
+    // What is before a separable convolution is not before its second half.
+    let separable = counting(&[("m/sep/depthwise_kernel", &[1, 2, 1]), ("m/sep/pointwise_kernel", &[1, 2, 2])]);
+    let separable = Folder::with(&with_norm(keras, 2, separable));
+    assert_eq!(powers(&separable, "m/bn=m/sep", "m/sep/pointwise_kernel"), [1, 2, 1, 2]);
+    separable.refuses(1, &["--map", "m/bn=m/sep:bn-first:unpadded"], &["m/sep/pointwise_kernel", "is no"]);
+}
+
+#[test]
+fn what_a_narrow_type_does_not_hold_names_the_way_out() {
+    let narrow = |name: &str, values: &[f64]| {
+        let floats = Floats {
+            dtype: Dtype::F16,
+            shape: vec![2; if values.len() == 4 { 2 } else { 1 }],
+            values: values.to_vec(),
+        };
+        (name.to_owned(), floats.tensor(name).unwrap())
+    };
+    let model = |gamma: f64, mean: f64| {
+        let norm = PYTORCH.into_iter().zip([[1.0, gamma], [0.0; 2], [0.0, mean], [1.0, 1e-6]]);
+        let norm = norm.map(|(name, values)| narrow(name, &values));
+        Folder::with(&norm.chain([narrow("fc.weight", &[1.0; 4])]).collect())
+    };
+    let map = ["--map", "bn=fc"];
+    let biased = model(1.0, 1000.0);
+    biased.refuses(1, &map, &["model.safetensors", "fc.bias", "F16", "bn folded", "--f32 biases"]);
+    biased.folds(&[&map[..], &["--f32", "biases"]].concat());
+    let folded = read(&biased.path("model.folded.safetensors"));
+    assert_eq!([folded["fc.bias"].dtype(), folded["fc.weight"].dtype()], [Dtype::F32, Dtype::F16]);
+    let weighty = model(1000.0, 0.0);
+    weighty.refuses(1, &[&map[..], &["--f32", "biases"]].concat(), &["fc.weight", "bn folded", "--f32 all"]);
+    weighty.folds(&[&map[..], &["--f32", "all"]].concat());
+    let folded = read(&weighty.path("model.folded.safetensors"));
+    assert!(folded.values().all(|tensor| tensor.dtype() == Dtype::F32));
+}
+
+#[test]
+fn other_files_are_called_what_they_are() {
+    let folder = Folder::with(&network(Dtype::F32));
+    for (bytes, words) in [
+        (
+            &b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"[..],
+            ["git-lfs", "git lfs pull"],
+        ),
+        (b"PK\x03\x04\0\0archive/data.pkl", ["torch.save", "save_file"]),
+        (b"<!DOCTYPE html>", ["web page", "download"]),
+    ] {
+        fs::write(&folder.model, bytes).unwrap();
+        folder.refuses(1, &["--map", MAPS], &["model.safetensors: this is", words[0], words[1]]);
+    }
 }
 
 /// Numbers that inference would not give finite answers with, or that no training leaves.

@@ -2,6 +2,7 @@
 
 mod map;
 mod model;
+mod reading;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::say::say;
 use crate::table::Table;
 pub use map::Mapping;
 use map::Order;
+pub use model::InF32;
 use model::Model;
 
 /// Folds what the maps say, in their order, and writes the result when all is done.
@@ -24,14 +26,14 @@ pub fn run(options: &crate::Fold) -> crate::Outcome {
     let target = target(options)?;
     let mut table = Table::new(["batch norm", "goes into", "which runs", "channels", "bias"]);
     for mapping in mappings(options, &model.norms())? {
-        let Mapping { norm, layer, order } = &mapping;
+        let Mapping { norm, layer, order, .. } = &mapping;
         let folded = model.fold(&mapping).map_err(|error| about(path, &format!("{norm} into {layer}: {error}")))?;
         let order = if *order == Order::LayerFirst { "before it" } else { "after it" };
         let bias = if folded.bias_is_new { "new" } else { "changed" };
         table.row([norm, layer, order, &folded.channels.to_string(), bias]);
     }
     let left = model.norms();
-    model.write(&target)?;
+    model.write(&target, options.f32).map_err(|error| about(path, &error.to_string()))?;
     say!("{table}");
     if !left.is_empty() {
         say!("not mapped, and still there: {}", left.join(", "));

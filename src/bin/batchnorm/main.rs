@@ -139,22 +139,27 @@ Fold batch norms of a model file into the convolutions and linear layers beside 
 For inference only, and only where nothing stands between the two (no activation) and nothing else reads
 what passes between them. The result has the layers' weights and biases in their types, all other
 tensors and the metadata as they were, and the folded batch norms no longer. A layer without a bias gets one.
-Transposed convolutions cannot be folded; their weights cannot be told from others, so do not map them.";
+
+Names are PyTorch's, Keras', TensorFlow's or Flax' (gamma or scale, moving_mean or mean, kernel, ..), with dots or slashes.
+The weight of a transposed convolution often looks like another's: what its shape leaves open, a map has to say.";
 
 const FOLD_EXAMPLES: &str = "\
 Examples:
   batchnorm fold model.safetensors --map bn1=conv1
-  batchnorm fold resnet50.safetensors --map '*bn1=*conv1,*bn2=*conv2,*bn3=*conv3,*downsample.1=*downsample.0'
+  batchnorm fold resnet50.safetensors \\
+    --map '*bn1=*conv1:conv,*bn2=*conv2:conv,*bn3=*conv3:conv,*downsample.1=*downsample.0:conv'
+  batchnorm fold generator.safetensors --map up.bn=up.deconv:transposed
   batchnorm fold model.safetensors --map norm=fc:bn-first,bn2=conv2:bn-first:unpadded:groups=32 --out small.safetensors";
 
 /// Options of `fold`.
 #[derive(clap::Args)]
 struct Fold {
-    /// A safetensors file with PyTorch's names.
+    /// A safetensors file.
     model: PathBuf,
     /// Fold the batch norm BN into LAYER, both as the file names them without `.weight`. A `*` in both stands
     /// for the same text. LAYER runs right before BN, unless options say otherwise: `:bn-first`, it runs right
-    /// after; then, for a convolution, `:unpadded`, it pads with no zeros, and `:groups=N`.
+    /// after; then, for a convolution, `:unpadded`, it pads with no zeros, and `:groups=N`. `:conv`, `:depthwise` or
+    /// `:transposed` (with `:groups=N`) is for convolutions whose weight's shape does not tell which of them it is.
     #[arg(long, required = true, value_delimiter = ',', value_name = "BN=LAYER[:OPTION…]")]
     map: Vec<fold::Mapping>,
     /// ε of the batch norms, which files do not hold. PyTorch's default is 1e-5, Keras' 1e-3.
@@ -163,6 +168,9 @@ struct Fold {
     /// Batch norms may lack `weight` (then 1) and `bias` (then 0).
     #[arg(long)]
     no_affine: bool,
+    /// Write these of the changed tensors in F32, where their own type is narrower.
+    #[arg(long, value_name = "WHICH")]
+    f32: Option<fold::InF32>,
     /// Where the result goes. Default: beside the model, as MODEL.folded.safetensors.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
+use wgpu_batchnorm::checkpoint::{self, CheckpointError};
 use wgpu_batchnorm::{Float, Layout};
 
 /// One recorded call.
@@ -77,10 +78,8 @@ impl Case {
     /// A case from a file's contents.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, FileError> {
         let broken = |problem: String| FileError::new(path, format!("{problem}; record it again or take it out"));
-        let parts = || Ok((SafeTensors::read_metadata(bytes)?.1, SafeTensors::deserialize(bytes)?));
-        let (header, file) = parts().map_err(|error: safetensors::SafeTensorError| {
-            broken(format!("is not a whole safetensors file ({error})"))
-        })?;
+        let parts = || Ok((checkpoint::open(bytes)?, SafeTensors::read_metadata(bytes)?.1));
+        let (file, header) = parts().map_err(|error: CheckpointError| broken(error.to_string()))?;
         let metadata = header.metadata().clone().unwrap_or_default();
         if metadata.get("format").map(String::as_str) != Some("bn-case/1") {
             return Err(broken("is no recorded case: its metadata lacks format = bn-case/1".to_owned()));

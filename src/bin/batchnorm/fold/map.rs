@@ -10,13 +10,37 @@ pub struct Mapping {
     pub norm: String,
     pub layer: String,
     pub order: Order,
+    /// What kind of convolution the layer is, where that is said.
+    pub kind: Option<Kind>,
+    pub groups: Option<usize>,
 }
 
 /// Which of the two runs first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Order {
     LayerFirst,
-    NormFirst { groups: usize, padding: Padding },
+    NormFirst(Padding),
+}
+
+/// Convolutions whose weights may look alike and are folded differently.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Convolution,
+    Depthwise,
+    Transposed,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Convolution, Self::Depthwise, Self::Transposed];
+
+    /// The option of `--map`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Convolution => "conv",
+            Self::Depthwise => "depthwise",
+            Self::Transposed => "transposed",
+        }
+    }
 }
 
 impl FromStr for Mapping {
@@ -32,7 +56,7 @@ impl FromStr for Mapping {
         if stars != [0, 0] && stars != [1, 1] {
             return Err("a * stands once in each of the two names, or in neither".to_owned());
         }
-        let (mut norm_first, mut groups, mut unpadded) = (false, None, false);
+        let (mut norm_first, mut groups, mut unpadded, mut kind) = (false, None, false, None);
         for option in options.into_iter().flat_map(|options| options.split(':')).map(str::trim) {
             match option.split_once('=') {
                 None if option == "bn-first" => norm_first = true,
@@ -41,25 +65,38 @@ impl FromStr for Mapping {
                     let no_number = |_| format!("groups is {number:?}; it must be a number");
                     groups = Some(number.parse().map_err(no_number)?);
                 }
-                _ => return Err(format!("no such option: {option}; there are bn-first, unpadded and groups=N")),
+                _ => match Kind::ALL.into_iter().find(|kind| kind.name() == option) {
+                    Some(one) if kind.is_none_or(|other| one == other) => kind = Some(one),
+                    Some(_) => return Err("a layer is one of conv, depthwise and transposed".to_owned()),
+                    None => {
+                        return Err(format!(
+                            "no such option: {option}; there are bn-first, unpadded, groups=N, conv, depthwise and \
+                             transposed"
+                        ));
+                    }
+                },
             }
         }
-        let order = match (norm_first, groups, unpadded) {
-            (false, None, false) => Order::LayerFirst,
-            (false, ..) => return Err("unpadded and groups=N go with bn-first; without it neither matters".to_owned()),
-            (true, ..) => Order::NormFirst {
-                groups: groups.unwrap_or(1),
-                padding: if unpadded { Padding::None } else { Padding::Zeros },
-            },
-        };
-        Ok(Self { norm: norm.to_owned(), layer: layer.to_owned(), order })
+        let transposed = kind == Some(Kind::Transposed);
+        if unpadded && !norm_first {
+            return Err("unpadded goes with bn-first; without it, it does not matter".to_owned());
+        }
+        if unpadded && transposed {
+            return Err("a transposed convolution is never unpadded".to_owned());
+        }
+        if groups.is_some() && !norm_first && !transposed {
+            return Err("groups=N goes with bn-first and with transposed; else it does not matter".to_owned());
+        }
+        let padding = if unpadded { Padding::None } else { Padding::Zeros };
+        let order = if norm_first { Order::NormFirst(padding) } else { Order::LayerFirst };
+        Ok(Self { norm: norm.to_owned(), layer: layer.to_owned(), order, kind, groups })
     }
 }
 
 impl Mapping {
     /// Why this mapping and another cannot both be meant.
     pub fn clashes(&self, other: &Self) -> Option<String> {
-        let Self { norm, layer, order } = self;
+        let Self { norm, layer, order, .. } = self;
         let before = [order, &other.order].map(|order| *order == Order::LayerFirst);
         match (*norm == other.norm, *layer == other.layer) {
             (true, true) => Some(format!("{norm} is mapped into {layer} twice")),
@@ -85,7 +122,7 @@ impl Mapping {
         let named = |text: String| Self {
             norm: self.norm.replace('*', &text),
             layer: self.layer.replace('*', &text),
-            order: self.order,
+            ..self.clone()
         };
         norms.iter().filter_map(stands_for).map(named).collect()
     }
@@ -95,21 +132,28 @@ impl Mapping {
 mod tests {
     use super::*;
 
-    fn mapping(norm: &str, layer: &str, order: Order) -> Mapping {
-        Mapping { norm: norm.to_owned(), layer: layer.to_owned(), order }
+    fn mapping(norm: &str, layer: &str) -> Mapping {
+        let (norm, layer) = (norm.to_owned(), layer.to_owned());
+        Mapping { norm, layer, order: Order::LayerFirst, kind: None, groups: None }
     }
 
     #[test]
     fn reads_what_the_help_says() {
+        let plain = mapping("bn1", "conv1");
+        let first = |padding| Mapping { order: Order::NormFirst(padding), ..plain.clone() };
+        let kind = |kind| Mapping { kind: Some(kind), ..plain.clone() };
         let read = [
-            ("bn1=conv1", Order::LayerFirst),
-            ("bn1=conv1:bn-first", Order::NormFirst { groups: 1, padding: Padding::Zeros }),
-            ("bn1=conv1:bn-first:unpadded", Order::NormFirst { groups: 1, padding: Padding::None }),
-            ("bn1=conv1:groups=4:unpadded:bn-first", Order::NormFirst { groups: 4, padding: Padding::None }),
-            (" bn1 = conv1 : groups=4 : bn-first ", Order::NormFirst { groups: 4, padding: Padding::Zeros }),
+            ("bn1=conv1", plain.clone()),
+            ("bn1=conv1:bn-first", first(Padding::Zeros)),
+            ("bn1=conv1:bn-first:unpadded", first(Padding::None)),
+            ("bn1=conv1:groups=4:unpadded:bn-first", Mapping { groups: Some(4), ..first(Padding::None) }),
+            (" bn1 = conv1 : groups=4 : bn-first ", Mapping { groups: Some(4), ..first(Padding::Zeros) }),
+            ("bn1=conv1:conv", kind(Kind::Convolution)),
+            ("bn1=conv1:depthwise", kind(Kind::Depthwise)),
+            ("bn1=conv1:transposed:groups=2", Mapping { groups: Some(2), ..kind(Kind::Transposed) }),
         ];
-        for (text, order) in read {
-            assert_eq!(text.parse(), Ok(mapping("bn1", "conv1", order)), "{text}");
+        for (text, expected) in read {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
         }
     }
 
@@ -128,6 +172,8 @@ mod tests {
             ("bn1=conv1:bn-first:groups=x", "\"x\""),
             ("bn1=conv1:groups=2", "bn-first"),
             ("bn1=conv1:unpadded", "bn-first"),
+            ("bn1=conv1:conv:transposed", "one of"),
+            ("bn1=conv1:bn-first:transposed:unpadded", "never unpadded"),
         ];
         for (text, word) in refused {
             let error = text.parse::<Mapping>().unwrap_err();
@@ -140,7 +186,7 @@ mod tests {
         let norms = ["bn1", "layer1.0.bn1", "layer1.0.bn2", "layer1.1.bn1"].map(String::from);
         let pattern: Mapping = "layer*bn1=layer*conv1".parse().unwrap();
         let expected = [("layer1.0.bn1", "layer1.0.conv1"), ("layer1.1.bn1", "layer1.1.conv1")];
-        assert_eq!(pattern.expand(&norms), expected.map(|(norm, layer)| mapping(norm, layer, Order::LayerFirst)));
+        assert_eq!(pattern.expand(&norms), expected.map(|(norm, layer)| mapping(norm, layer)));
         let all: Mapping = "*bn1=*conv1".parse().unwrap();
         assert_eq!(all.expand(&norms).len(), 3);
         let plain: Mapping = "bn9=conv9".parse().unwrap();

@@ -1,24 +1,49 @@
-//! A model file in memory: which tensors change, which go, and all the others as they are.
+//! A model in memory: which tensors change, which go, and all the others as they are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use wgpu_batchnorm::checkpoint::safetensors::SafeTensors;
-use wgpu_batchnorm::checkpoint::{self, CheckpointError, Floats, Tensor};
-use wgpu_batchnorm::fold::{self, Affine, FoldError, Layer, Normalization, Padding};
+use wgpu_batchnorm::checkpoint::safetensors::{Dtype, SafeTensors};
+use wgpu_batchnorm::checkpoint::{self, CheckpointError, Floats, Names, Tensor};
+use wgpu_batchnorm::fold::{Affine, FoldError, Normalization};
 
-use super::map::{Mapping, Order};
+use super::map::Mapping;
+use super::reading;
 
 pub struct Model<'a> {
     file: SafeTensors<'a>,
     metadata: Option<HashMap<String, String>>,
     epsilon: f64,
-    /// Batch norms may lack `weight` and `bias`.
+    /// Batch norms may lack γ and β.
     no_affine: bool,
+    /// All batch norms, by the names that --map has for them.
+    norms: BTreeMap<String, Names>,
     /// Weights and biases with batch norms in them, not rounded before all are.
-    changed: BTreeMap<String, Floats>,
+    changed: BTreeMap<String, Changed>,
     /// Batch norms that are in a layer now.
     folded: BTreeSet<String>,
+}
+
+struct Changed {
+    floats: Floats,
+    part: Part,
+    /// The batch norms in it.
+    norms: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Weight,
+    Bias,
+}
+
+/// Which of the changed tensors are written in F32, whatever they were in.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub enum InF32 {
+    /// Biases, which are few, and grow where the batch norm's mean is large beside its deviation.
+    Biases,
+    /// Weights and biases.
+    All,
 }
 
 /// What became of a layer.
@@ -30,85 +55,94 @@ pub struct Folded {
 /// Why a batch norm is not folded, with the tensor's name in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Problem(String);
+pub struct Problem(pub String);
 
 impl<'a> Model<'a> {
     pub fn open(bytes: &'a [u8], epsilon: f64, no_affine: bool) -> Result<Self, CheckpointError> {
+        let file = checkpoint::open(bytes)?;
         let metadata = SafeTensors::read_metadata(bytes)?.1.metadata().clone();
-        let file = SafeTensors::deserialize(bytes)?;
-        Ok(Self { file, metadata, epsilon, no_affine, changed: BTreeMap::new(), folded: BTreeSet::new() })
+        let has = |name: &str| file.tensor(name).is_ok();
+        let named = |prefix: String| (prefix.trim_end_matches(['.', '/']).to_owned(), Names::find(has, &prefix));
+        let norms = Names::prefixes(file.names()).into_iter().map(named).collect();
+        Ok(Self { file, metadata, epsilon, no_affine, norms, changed: BTreeMap::new(), folded: BTreeSet::new() })
     }
 
     /// The batch norms that are not in a layer, by name.
     pub fn norms(&self) -> Vec<String> {
-        let norms = self.file.names().into_iter().filter_map(|name| name.strip_suffix(".running_mean"));
-        let mut norms: Vec<String> = norms.filter(|norm| !self.folded.contains(*norm)).map(str::to_owned).collect();
-        norms.sort();
-        norms
+        self.norms.keys().filter(|norm| !self.folded.contains(*norm)).cloned().collect()
     }
 
     /// Folds one batch norm into one layer.
     pub fn fold(&mut self, mapping: &Mapping) -> Result<Folded, Problem> {
-        let affine = self.affine(&mapping.norm)?;
-        let [weight_name, bias_name] = ["weight", "bias"].map(|part| format!("{}.{part}", mapping.layer));
-        let weight = self.floats(&weight_name)?;
-        let bias = if self.has(&bias_name) { Some(self.floats(&bias_name)?) } else { None };
-        let layer = Layer { weight: &weight.values, shape: &weight.shape, bias: values(&bias) };
-        let linear = weight.shape.len() == 2;
-        let folded = match mapping.order {
-            Order::LayerFirst => fold::into_previous(&affine, &layer),
-            Order::NormFirst { groups, padding } => {
-                fold::into_next(&affine, &layer, groups, if linear { Padding::None } else { padding })
-            }
-        };
-        let folded = folded.map_err(|error| Problem::of_layer(&weight_name, &bias_name, error))?;
+        let names = self.names(&mapping.norm);
+        let affine = self.affine(&names)?;
+        let mlx = self.metadata.as_ref().and_then(|all| all.get("format")).is_some_and(|format| format == "mlx");
+        let layer = reading::Names::find(|name| self.has(name), &mapping.layer, mlx);
+        let weight = self.floats(&layer.weight)?;
+        let bias = if self.has(&layer.bias) { Some(self.floats(&layer.bias)?) } else { None };
+        let folded = layer.fold(&affine, names.framework, &weight, bias.as_ref(), mapping)?;
         let bias_is_new = bias.is_none();
         let bias = bias.unwrap_or(Floats { dtype: weight.dtype, shape: vec![folded.bias.len()], values: vec![] });
-        self.changed.insert(weight_name, Floats { values: folded.weight, ..weight });
-        self.changed.insert(bias_name, Floats { values: folded.bias, ..bias });
+        self.change(layer.weight, Part::Weight, Floats { values: folded.weight, ..weight }, &mapping.norm);
+        self.change(layer.bias, Part::Bias, Floats { values: folded.bias, ..bias }, &mapping.norm);
         self.folded.insert(mapping.norm.clone());
         Ok(Folded { channels: affine.scale.len(), bias_is_new })
     }
 
-    /// Writes the model as it is now: the metadata and the tensors that did not change byte for byte.
-    pub fn write(self, path: &Path) -> Result<(), CheckpointError> {
-        let mut tensors: BTreeMap<String, Tensor<'_>> =
-            self.file.iter().map(|(name, view)| (name.to_owned(), view.into())).collect();
-        for name in self.folded.iter().flat_map(|norm| PARTS.map(|part| format!("{norm}.{part}"))) {
-            tensors.remove(&name);
-        }
-        for (name, floats) in &self.changed {
-            tensors.insert(name.clone(), floats.tensor(name)?);
-        }
-        checkpoint::write(path, tensors, self.metadata)
+    fn change(&mut self, tensor: String, part: Part, floats: Floats, norm: &str) {
+        let mut norms = self.changed.remove(&tensor).map_or_else(Vec::new, |before| before.norms);
+        norms.push(norm.to_owned());
+        self.changed.insert(tensor, Changed { floats, part, norms });
     }
 
-    fn affine(&self, norm: &str) -> Result<Affine, Problem> {
-        let names = PARTS.map(|part| format!("{norm}.{part}"));
-        let [gamma_name, beta_name, mean_name, variance_name, _] = &names;
-        let channels = self.file.tensor(mean_name).map_or(0, |mean| mean.shape().iter().product());
+    /// Writes the model as it is now: the metadata and the tensors that did not change byte for byte.
+    pub fn write(self, path: &Path, in_f32: Option<InF32>) -> Result<(), Problem> {
+        let mut tensors: BTreeMap<String, Tensor<'_>> =
+            self.file.iter().map(|(name, view)| (name.to_owned(), view.into())).collect();
+        for norm in &self.folded {
+            for name in self.names(norm).all() {
+                tensors.remove(name);
+            }
+        }
+        for (name, changed) in &self.changed {
+            tensors.insert(name.clone(), changed.rounded(name, in_f32)?);
+        }
+        Ok(checkpoint::write(path, tensors, self.metadata)?)
+    }
+
+    fn affine(&self, names: &Names) -> Result<Affine, Problem> {
+        let channels = self.file.tensor(&names.mean).map_or(0, |mean| mean.shape().iter().product());
         let read = |name: &str| Floats::read_shaped(&self.file, name, &[channels]);
         let parameter = |name| match (self.has(name), self.no_affine) {
             (false, true) => Ok(None),
             (false, false) => Err(Problem(format!("{name} is missing; if that is meant to be, say --no-affine"))),
             (true, _) => Ok(Some(read(name)?)),
         };
-        let (mean, variance) = (read(mean_name)?, read(variance_name)?);
-        let (gamma, beta) = (parameter(gamma_name)?, parameter(beta_name)?);
+        let (mean, variance) = (read(&names.mean)?, read(&names.variance)?);
+        let (gamma, beta) = (parameter(&names.gamma)?, parameter(&names.beta)?);
         let normalization = Normalization {
-            gamma: values(&gamma),
-            beta: values(&beta),
+            gamma: gamma.as_ref().map(|floats| floats.values.as_slice()),
+            beta: beta.as_ref().map(|floats| floats.values.as_slice()),
             mean: &mean.values,
             variance: &variance.values,
             epsilon: self.epsilon,
         };
-        normalization.affine().map_err(|error| match error {
-            FoldError::Epsilon { .. } => Problem(format!("--epsilon: {error}")),
-            FoldError::NotFinite { what: "gamma", .. } => Problem(format!("{gamma_name}: {error}")),
-            FoldError::NotFinite { what: "beta", .. } => Problem(format!("{beta_name}: {error}")),
-            FoldError::NotFinite { .. } => Problem(format!("{mean_name}: {error}")),
-            error => Problem(format!("{variance_name}: {error}")),
+        normalization.affine().map_err(|error| {
+            let about = match error {
+                FoldError::Epsilon { .. } => "--epsilon",
+                FoldError::NotFinite { what: "gamma", .. } => &names.gamma,
+                FoldError::NotFinite { what: "beta", .. } => &names.beta,
+                FoldError::NotFinite { .. } => &names.mean,
+                _ => &names.variance,
+            };
+            Problem(format!("{about}: {error}"))
         })
+    }
+
+    /// The tensors of a batch norm, which may not be there.
+    fn names(&self, norm: &str) -> Names {
+        let find = || Names::find(|name| self.has(name), &format!("{norm}."));
+        self.norms.get(norm).cloned().unwrap_or_else(find)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -117,27 +151,24 @@ impl<'a> Model<'a> {
 
     /// A tensor as it is by now.
     fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
-        self.changed.get(name).map_or_else(|| Floats::read(&self.file, name), |floats| Ok(floats.clone()))
+        self.changed.get(name).map_or_else(|| Floats::read(&self.file, name), |changed| Ok(changed.floats.clone()))
     }
 }
 
-/// What a batch norm has in a file.
-const PARTS: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
-
-fn values(floats: &Option<Floats>) -> Option<&[f64]> {
-    floats.as_ref().map(|floats| floats.values.as_slice())
-}
-
-impl Problem {
-    fn of_layer(weight: &str, bias: &str, error: FoldError) -> Self {
-        let of_bias = matches!(error, FoldError::Length { .. } | FoldError::Folded { what: "bias", .. });
-        let tensor = if of_bias { bias } else { weight };
-        let hint = match error {
-            FoldError::ZeroPadding { .. } => "; if it pads nothing, or with values of its input, map it with :unpadded",
-            FoldError::Inputs { .. } => "; map a grouped convolution with :groups=N",
-            _ => "",
-        };
-        Self(format!("{tensor}: {error}{hint}"))
+impl Changed {
+    /// The tensor as it is written.
+    fn rounded(&self, name: &str, in_f32: Option<InF32>) -> Result<Tensor<'static>, Problem> {
+        let widens = in_f32 == Some(InF32::All) || (in_f32 == Some(InF32::Biases) && self.part == Part::Bias);
+        let dtype = if widens && self.floats.dtype != Dtype::F64 { Dtype::F32 } else { self.floats.dtype };
+        let floats = Floats { dtype, ..self.floats.clone() };
+        floats.tensor(name).map_err(|error| {
+            let way_out = match (dtype, self.part) {
+                (Dtype::F32 | Dtype::F64, _) => "keep this batch norm",
+                (_, Part::Bias) => "say --f32 biases, or keep this batch norm",
+                (_, Part::Weight) => "say --f32 all, or keep this batch norm",
+            };
+            Problem(format!("{error}, with {} folded into it; {way_out}", self.norms.join(" and ")))
+        })
     }
 }
 
