@@ -46,10 +46,14 @@ fn main(
 /// Moves the running statistics `to` by what is saved of a unit, the `batch`-th of this call.
 fn move_by(unit: u32, to: u32, batch: u32) {
 #if cumulative
-    let momentum = 1.0 / f32(counter[0] - params.batches + batch + 1u);
+    let before = counter[0] - params.batches + batch;
+    let all = f32(before + 1u);
+    let keep = f32(before) / all;
+    let momentum = 1.0 / all;
 #else
+    let keep = params.keep;
     let momentum = params.momentum;
 #endif
     let count = saved[3u * params.units + unit];
-    move_running(to, count, saved[unit], saved[2u * params.units + unit], momentum);
+    move_running(to, count, saved[unit], saved[2u * params.units + unit], keep, momentum);
 }

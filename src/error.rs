@@ -54,7 +54,7 @@ pub enum PlanError {
     #[error("momentum gives the new batch a weight of {weight}; it must be from 0 to 1")]
     Momentum {
         /// The weight of the new value.
-        weight: f32,
+        weight: f64,
     },
     /// Training on one value a channel, whose variance says nothing.
     #[error(

@@ -246,17 +246,19 @@ pub(crate) struct Params {
     pub unbiased: u32,
     pub values: f32,
     pub epsilon: f32,
+    pub keep: f32,
     pub momentum: f32,
     pub low: f32,
     pub high: f32,
     pub r_max: f32,
     pub d_max: f32,
+    pub rest: [u32; 3],
     pub offsets: [[u32; 4]; 2],
     pub dims: [[u32; 4]; 12],
 }
 
 // A uniform's arrays start at multiples of 16 bytes.
-const _: () = assert!(std::mem::offset_of!(Params, offsets) % 16 == 0 && size_of::<Params>() == 400);
+const _: () = assert!(std::mem::offset_of!(Params, offsets) % 16 == 0 && size_of::<Params>() == 416);
 
 /// How a batch norm is computed. Prints as a description.
 #[derive(Clone, Debug, PartialEq)]

@@ -141,7 +141,7 @@ pub fn running(
     let units = Units::of_training(descriptor);
     for group in 0..units.groups {
         let number = if units.stepped { number } else { number + group as u32 };
-        let f = f64::from(rule.momentum.weight_of_new(number));
+        let (keep, f) = (rule.momentum.weight_of_old(number), rule.momentum.weight_of_new(number));
         for channel in 0..units.channels {
             let (unit, to) = (units.unit(channel, group), units.running(channel, group));
             let m = batch.count[unit];
@@ -152,8 +152,8 @@ pub fn running(
                 RunningVariance::Unbiased => m / (m - 1.0).max(1.0),
                 RunningVariance::Biased => 1.0,
             };
-            mean[to] = (1.0 - f) * mean[to] + f * batch.mean[unit];
-            variance[to] = (1.0 - f) * variance[to] + f * unbias * batch.variance[unit];
+            mean[to] = keep * mean[to] + f * batch.mean[unit];
+            variance[to] = keep * variance[to] + f * unbias * batch.variance[unit];
         }
     }
     (mean, variance)

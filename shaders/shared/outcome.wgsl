@@ -58,7 +58,7 @@ fn leave(unit: u32, s: Statistics) {
     saved[5u * params.units + unit] = correction.shift;
 #endif
 #if running
-    move_running(running_of(unit), s.count, s.mean, s.variance, params.momentum);
+    move_running(running_of(unit), s.count, s.mean, s.variance, params.keep, params.momentum);
 #endif
 #if health
     let exponent = ChannelBits(0x7f800000u);

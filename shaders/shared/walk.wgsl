@@ -74,7 +74,8 @@ struct Params {
     unbiased: u32,          // the running variance takes m / (m - 1) of the batch's
     values: f32,            // m, the values of one channel
     epsilon: f32,
-    momentum: f32,          // the weight of the new batch statistic in the running one
+    keep: f32,              // the weight of the running statistic as it was
+    momentum: f32,          // and of the batch's
     low: f32,               // of the activation: its slope, or its lower bound
     high: f32,              // its upper bound
     r_max: f32,             // of batch renormalization

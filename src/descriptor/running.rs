@@ -1,13 +1,14 @@
 //! Running statistics: how they move, by whose convention, and what one value a channel means.
 
-/// How much one batch moves the running statistics.
+/// How much one batch moves the running statistics. Both weights are taken from the number in f64, as the frameworks
+/// do it in Python, and rounded to f32 each: of `Old(0.99)` the new value weighs 0.01, which 1 − 0.99 in f32 is not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Momentum {
     /// The weight `f` of the new value, PyTorch's `momentum`: `running = (1 − f)·running + f·batch`.
-    New(f32),
+    New(f64),
     /// The weight `d` of the old value, the `momentum` of Keras, Flax and ONNX:
     /// `running = d·running + (1 − d)·batch`.
-    Old(f32),
+    Old(f64),
     /// The plain average over all batches, PyTorch's `momentum=None`: the n-th batch weighs 1/n. Needs the
     /// batch counter, which it counts itself.
     Cumulative,
@@ -15,11 +16,19 @@ pub enum Momentum {
 
 impl Momentum {
     /// The weight of the new value, whichever way it was given, for the `batch`-th batch (from 1).
-    pub fn weight_of_new(self, batch: u32) -> f32 {
+    pub fn weight_of_new(self, batch: u32) -> f64 {
         match self {
             Self::New(weight) => weight,
-            Self::Old(decay) => (1.0 - f64::from(decay)) as f32,
-            Self::Cumulative => 1.0 / batch.max(1) as f32,
+            Self::Old(decay) => 1.0 - decay,
+            Self::Cumulative => 1.0 / f64::from(batch.max(1)),
+        }
+    }
+
+    /// The weight of the old value, likewise.
+    pub fn weight_of_old(self, batch: u32) -> f64 {
+        match self {
+            Self::Old(decay) => decay,
+            Self::New(_) | Self::Cumulative => 1.0 - self.weight_of_new(batch),
         }
     }
 }

@@ -181,7 +181,7 @@ impl<'a> Tolerance<'a> {
                         continue;
                     }
                     let number = batches + 1 + if self.units.stepped { 0 } else { group as u32 };
-                    let weight = f64::from(momentum.weight_of_new(number));
+                    let weight = momentum.weight_of_new(number);
                     off[to] = (1.0 - weight) * off[to] + weight * 2.0 * d[unit] + 4.0 * U * size[to];
                     off[to] = stored(float, size[to], off[to]);
                 }

@@ -7,6 +7,7 @@ mod check;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
 mod constructs;
+mod conventions;
 mod convolution;
 mod every;
 mod expectations;

@@ -94,7 +94,7 @@ fn epsilon_of_zero() {
 #[test]
 fn momentum() {
     let noop = Noop::new();
-    for momentum in [Momentum::New(-0.1), Momentum::New(1.5), Momentum::Old(1.5), Momentum::New(f32::NAN)] {
+    for momentum in [Momentum::New(-0.1), Momentum::New(1.5), Momentum::Old(1.5), Momentum::New(f64::NAN)] {
         let descriptor = images().running(Running { momentum, ..Running::default() });
         let error = noop.kernels.forward(&descriptor).unwrap_err();
         assert!(matches!(error, PlanError::Momentum { .. }), "{error:?}");

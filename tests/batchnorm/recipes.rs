@@ -362,7 +362,7 @@ proptest! {
     fn never_panic(
         shape in prop::collection::vec(prop_oneof![0..4usize, any::<usize>(), Just(1 << 16)], 0..6),
         options in prop::collection::vec(prop::sample::select(&OPTIONS[..]), 0..5),
-        last in any::<bool>(), epsilon in any::<f32>(), momentum in any::<f32>(),
+        last in any::<bool>(), epsilon in any::<f32>(), momentum in any::<f64>(),
         operation in operations(), capabilities in capabilities(), tuning in tunings(), choice in choices(),
     ) {
         let layout = if last { Layout::ChannelsLast } else { Layout::ChannelsFirst };

@@ -62,7 +62,7 @@ impl Call {
             Padded::Mask(mask) => Padding::Mask(mask),
         };
         let over = if self.steps == 0 { Over::Batch } else { Over::Steps { kept: self.steps } };
-        let momentum = Momentum::New(self.momentum as f32);
+        let momentum = Momentum::New(self.momentum);
         Descriptor::new(order.iter().map(|&axis| shape[axis]).collect::<Vec<_>>(), layout)
             // Positive as an f64, it stays so.
             .epsilon((self.epsilon as f32).max(f32::MIN_POSITIVE))

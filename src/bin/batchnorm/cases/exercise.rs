@@ -193,8 +193,8 @@ async fn error(gpu: &Gpu, case: &Case) -> Outputs {
         let error = format!("{} takes x of rank {}, not {rank}", module.name, module.ranks());
         return Err(Stop::Ran(Ran::Refused { reason: error.clone(), error }));
     }
-    let number = |key: &str| config.get(key).and_then(serde_json::Value::as_f64).map(|value| value as f32);
-    let of_module = |pick: fn(&Module) -> Option<f32>| module.as_ref().and_then(pick);
+    let number = |key: &str| config.get(key).and_then(serde_json::Value::as_f64);
+    let of_module = |pick: fn(&Module) -> Option<f64>| module.as_ref().and_then(pick);
     let training = config.get("training").and_then(serde_json::Value::as_bool).unwrap_or(module.is_some());
     let momentum = number("momentum").or(of_module(|module| module.momentum)).unwrap_or(0.1);
     let mut problem = problem(case, "in.x", None)?;
@@ -206,7 +206,7 @@ async fn error(gpu: &Gpu, case: &Case) -> Outputs {
     let rule = Running { momentum: Momentum::New(momentum), ..Running::default() };
     problem.descriptor = problem.descriptor.running(tracks.then_some(rule));
     if let Some(epsilon) = number("eps").or(of_module(|module| module.epsilon)) {
-        problem.descriptor = problem.descriptor.epsilon(epsilon);
+        problem.descriptor = problem.descriptor.epsilon(epsilon as f32);
     }
     let operation = if training || module.is_some() && !tracks { Operation::Forward } else { Operation::Inference };
     let answer = run(gpu, &problem, operation).await?;
@@ -240,7 +240,7 @@ pub fn problem(case: &Case, x: &str, running: Option<Running>) -> Result<Problem
         _ => descriptor.one_value(OneValue::HasNoVariance),
     };
     let descriptor = match case.number("eps")? {
-        Some(epsilon) => descriptor.epsilon(epsilon),
+        Some(epsilon) => descriptor.epsilon(epsilon as f32),
         None => descriptor,
     };
     // Without a γ its length still says how long the outputs of a channel are.

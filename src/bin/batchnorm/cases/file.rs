@@ -108,7 +108,7 @@ impl Case {
     }
 
     /// Metadata that is a number, where the case has it.
-    pub fn number(&self, key: &str) -> Result<Option<f32>, FileError> {
+    pub fn number(&self, key: &str) -> Result<Option<f64>, FileError> {
         let no_number = |text| self.error(format!("its metadata has {key} = {text:?}, which is no number"));
         self.get(key).map(|text| text.parse().map_err(|_| no_number(text))).transpose()
     }

@@ -10,8 +10,8 @@ pub struct Module {
     pub name: String,
     /// The numbers of axes that it takes.
     pub ranks: &'static [usize],
-    pub epsilon: Option<f32>,
-    pub momentum: Option<f32>,
+    pub epsilon: Option<f64>,
+    pub momentum: Option<f64>,
     channels: usize,
     affine: bool,
     bias: bool,
