@@ -13,7 +13,7 @@ pub(crate) use checks::Extent;
 pub use epilogue::{Activation, Epilogue, Kept};
 pub use over::{Over, Renorm};
 pub use padding::{Mask, Padding};
-pub use running::{Convention, Momentum, OneValue, Running, RunningVariance};
+pub use running::{Convention, Momentum, NoValue, OneValue, Running, RunningVariance};
 pub use types::{Float, Types};
 pub use view::{Tensor, View};
 
@@ -151,7 +151,8 @@ impl Descriptor {
         Self { types, ..self }
     }
 
-    /// Which positions count in training; inference and frozen statistics know no padding and ignore it.
+    /// Which positions count in training; inference and frozen statistics know no padding and ignore it. Where none
+    /// counts, [`NoValue`] says what becomes of the running statistics.
     pub fn padding(self, padding: Padding) -> Self {
         Self { padding, ..self }
     }

@@ -158,8 +158,8 @@ pub mod walk;
 
 pub use cache::CacheError;
 pub use descriptor::{
-    Activation, Convention, Descriptor, Epilogue, Float, Gradients, Health, Kept, Layout, Mask, Momentum, OneValue,
-    Over, Padding, Renorm, Running, RunningVariance, Tensor, Types, View,
+    Activation, Convention, Descriptor, Epilogue, Float, Gradients, Health, Kept, Layout, Mask, Momentum, NoValue,
+    OneValue, Over, Padding, Renorm, Running, RunningVariance, Tensor, Types, View,
 };
 #[cfg(feature = "gpu")]
 pub use error::GpuError;

@@ -244,6 +244,7 @@ pub(crate) struct Params {
     pub per_sample: u32,
     pub signs_base: u32,
     pub unbiased: u32,
+    pub moves_by_none: u32,
     pub values: f32,
     pub epsilon: f32,
     pub keep: f32,
@@ -252,7 +253,7 @@ pub(crate) struct Params {
     pub high: f32,
     pub r_max: f32,
     pub d_max: f32,
-    pub rest: [u32; 3],
+    pub rest: [u32; 2],
     pub offsets: [[u32; 4]; 2],
     pub dims: [[u32; 4]; 12],
 }

@@ -6,7 +6,7 @@
 //! their types: [`Padding`], [`Over`], [`Renorm`](crate::Renorm), [`Activation`]. How tensors
 //! lie in memory and in which types is not looked at: here all are dense.
 
-use crate::descriptor::{Activation, Descriptor, Layout, Over, Padding, RunningVariance};
+use crate::descriptor::{Activation, Descriptor, Layout, NoValue, Over, Padding, RunningVariance};
 
 /// What functions here take. Those that an operation or the descriptor does not need may stay empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,7 +129,7 @@ pub fn before_activation(descriptor: &Descriptor, tensors: &Tensors<'_>) -> Vec<
 /// The running statistics after the `number`-th batch (from 1): running = (1 − f)·running + f·batch, mean
 /// and variance, with the weight f of the descriptor's momentum and its choice of variance,
 /// Σ(x − μ)²/(m − 1) or σ². Groups move them one after the other, as batches with numbers of their own; where no
-/// value counted they stay, as they do where the descriptor has none.
+/// value counted it is as [`NoValue`] says; where the descriptor has none they stay.
 pub fn running(
     descriptor: &Descriptor,
     batch: &Statistics,
@@ -145,7 +145,8 @@ pub fn running(
         for channel in 0..units.channels {
             let (unit, to) = (units.unit(channel, group), units.running(channel, group));
             let m = batch.count[unit];
-            if m == 0.0 || units.stepped && group >= descriptor.running_sets() {
+            let stays = m == 0.0 && rule.no_value == NoValue::Skipped;
+            if stays || units.stepped && group >= descriptor.running_sets() {
                 continue;
             }
             let unbias = match rule.variance {

@@ -72,6 +72,7 @@ struct Params {
     per_sample: u32,        // positions of one sample
     signs_base: u32,        // of the V at address 0, counted through all of x; wraps where base does
     unbiased: u32,          // the running variance takes m / (m - 1) of the batch's
+    moves_by_none: u32,     // it moves by mean 0 and variance 0 where no value counts
     values: f32,            // m, the values of one channel
     epsilon: f32,
     keep: f32,              // the weight of the running statistic as it was

@@ -54,6 +54,8 @@ pub struct Running {
     /// Whether a batch counter (one `u32`, PyTorch's `num_batches_tracked`) is bound and advanced too. The
     /// cumulative average always has one.
     pub counts_batches: bool,
+    /// What a batch of which no value counts does to them.
+    pub no_value: NoValue,
 }
 
 impl Running {
@@ -69,6 +71,16 @@ impl Default for Running {
     }
 }
 
+/// What training on a batch does to the running statistics of which no value counts: all of it is padding, or it is
+/// empty. Either way its mean and variance are taken as 0, y is γ·x/√ε + β, and the batch is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoValue {
+    /// They stay: PyTorch of an empty batch (it has no masks).
+    Skipped,
+    /// They move as by mean 0 and variance 0: Keras of a mask, where the mean is Σx/(m + 10⁻⁷).
+    CountsAsZero,
+}
+
 /// What training on one value a channel does, where the batch says nothing of the variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OneValue {
@@ -80,13 +92,16 @@ pub enum OneValue {
 
 /// The conventions of a framework, with its defaults; see [`Descriptor::convention`](crate::Descriptor::convention).
 ///
-/// | convention | running statistics | default | ε | variance in the average | one value a channel |
-/// |---|---|---|---|---|---|
-/// | PyTorch | (1−f)·r + f·s | f = 0.1 | 1e-5 | unbiased | refused |
-/// | Keras 3 | d·r + (1−d)·s | d = 0.99 | 1e-3 | biased | variance 0 |
-/// | TensorFlow, fused | (1−f)·r + f·s | f = 1, ε = 1e-3 of `fused_batch_norm` | 1e-3 | unbiased | variance 0 |
-/// | ONNX 15 | d·r + (1−d)·s | d = 0.9 | 1e-5 | biased | variance 0 |
-/// | Flax | d·r + (1−d)·s | d = 0.99 | 1e-5 | biased | variance 0 |
+/// | convention | running statistics | default | ε | variance in the average | one value a channel | no value |
+/// |---|---|---|---|---|---|---|
+/// | PyTorch | (1−f)·r + f·s | f = 0.1 | 1e-5 | unbiased | refused | they stay |
+/// | Keras 3 | d·r + (1−d)·s | d = 0.99 | 1e-3 | biased | variance 0 | they move by 0 |
+/// | TensorFlow, fused | (1−f)·r + f·s | f = 1, ε = 1e-3 of `fused_batch_norm` | 1e-3 | unbiased | variance 0 | they stay |
+/// | ONNX 15 | d·r + (1−d)·s | d = 0.9 | 1e-5 | biased | variance 0 | they stay |
+/// | Flax | d·r + (1−d)·s | d = 0.99 | 1e-5 | biased | variance 0 | they stay |
+///
+/// Where no value counts, TensorFlow (an empty batch), Flax (a mask) and Keras (an empty batch without a mask) divide 0
+/// by 0, which would leave NaN for ever; that is not imitated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Convention {
     /// `torch.nn.BatchNorm1d`, `2d` and `3d`.
@@ -121,7 +136,11 @@ impl Convention {
             Self::Keras | Self::Flax => (Momentum::Old(0.99), RunningVariance::Biased),
             Self::Onnx => (Momentum::Old(0.9), RunningVariance::Biased),
         };
-        Running { momentum, variance, counts_batches: false }
+        let no_value = match self {
+            Self::Keras => NoValue::CountsAsZero,
+            Self::PyTorch | Self::TensorFlow | Self::Onnx | Self::Flax => NoValue::Skipped,
+        };
+        Running { momentum, variance, counts_batches: false, no_value }
     }
 
     /// What it makes of one value a channel in training.

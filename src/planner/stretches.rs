@@ -2,7 +2,7 @@
 
 use super::windows::Window;
 use super::{Form, Geometry, MOST_MERGES, Planner};
-use crate::descriptor::{Activation, Padding, RunningVariance};
+use crate::descriptor::{Activation, NoValue, Padding, RunningVariance};
 use crate::error::PlanError;
 use crate::recipe::{Operation, Params, Piece, Regime};
 use crate::tuning::Order;
@@ -131,6 +131,7 @@ impl Planner<'_> {
             kept_steps: u32::try_from(self.descriptor.running_sets()).unwrap_or(u32::MAX),
             batches: 1,
             unbiased: u32::from(running.variance == RunningVariance::Unbiased),
+            moves_by_none: u32::from(running.no_value == NoValue::CountsAsZero),
             epsilon: self.descriptor.epsilon,
             keep: running.momentum.weight_of_old(1) as f32,
             momentum: running.momentum.weight_of_new(1) as f32,

@@ -7,7 +7,7 @@ use wgpu_batchnorm::recipe::{Operation, Recipe, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::tuning::{Order, Tuning};
 use wgpu_batchnorm::verify::{Answer, Placement};
-use wgpu_batchnorm::{Choice, Descriptor, Gpu, Layout, Momentum, PlanError, Running, RunningVariance};
+use wgpu_batchnorm::{Choice, Convention, Descriptor, Gpu, Layout, Momentum, PlanError, Running};
 
 use crate::adapters::on_every_gpu;
 use crate::check::{OPERATIONS, check, gradients, problem};
@@ -141,7 +141,7 @@ fn every_affine_and_every_rule_for_running_statistics() {
         None,
         Some(Running::default()),
         Some(Running { counts_batches: true, ..Running::default() }),
-        Some(Running { momentum: Momentum::Old(0.99), variance: RunningVariance::Biased, counts_batches: false }),
+        Some(Convention::Keras.running()),
         Some(Running { momentum: Momentum::New(1.0), ..Running::default() }),
         Some(Running { momentum: Momentum::New(0.0), ..Running::default() }),
     ];

@@ -4,7 +4,7 @@ use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::verify::{Placement, Problem};
 use wgpu_batchnorm::{
-    Activation, Choice, Descriptor, Float, Gpu, Gradients, Kernels, Layout, Momentum, Over, Renorm, Running,
+    Activation, Choice, Descriptor, Float, Gpu, Gradients, Kernels, Layout, Momentum, NoValue, Over, Renorm, Running,
     RunningVariance, Types, reference,
 };
 
@@ -20,8 +20,12 @@ const SHAPES: [(&[usize], Layout); 5] = [
 ];
 
 /// The running statistics become the batch's own, so that they can be looked at.
-const OF_THE_BATCH: Running =
-    Running { momentum: Momentum::New(1.0), variance: RunningVariance::Biased, counts_batches: false };
+const OF_THE_BATCH: Running = Running {
+    momentum: Momentum::New(1.0),
+    variance: RunningVariance::Biased,
+    counts_batches: false,
+    no_value: NoValue::Skipped,
+};
 
 const RENORM: Renorm = Renorm { r_max: 1.5, d_max: 0.5 };
 

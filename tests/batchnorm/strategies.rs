@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::tuning::{AdapterKind, Order, Tuning};
-use wgpu_batchnorm::{Descriptor, Layout, Momentum, Over, Running, RunningVariance};
+use wgpu_batchnorm::{Descriptor, Layout, Momentum, NoValue, Over, Running, RunningVariance};
 
 use crate::check::gradients;
 use crate::every::OPTIONS;
@@ -31,10 +31,11 @@ pub fn shapes() -> impl Strategy<Value = (Vec<usize>, Layout)> {
 }
 
 pub fn descriptors() -> impl Strategy<Value = Descriptor> {
-    let running = prop::option::of((any::<bool>(), any::<bool>()).prop_map(|(unbiased, counts_batches)| Running {
+    let running = prop::option::of(any::<[bool; 3]>().prop_map(|[unbiased, counts_batches, skips]| Running {
         momentum: Momentum::Old(0.9),
         variance: if unbiased { RunningVariance::Unbiased } else { RunningVariance::Biased },
         counts_batches,
+        no_value: if skips { NoValue::Skipped } else { NoValue::CountsAsZero },
     }));
     (shapes(), any::<(bool, bool)>(), running).prop_map(|((shape, layout), (gamma, beta), running)| {
         Descriptor::new(shape, layout).affine(gamma, beta).running(running)

@@ -3,7 +3,8 @@
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Answer, Placement, Problem};
 use wgpu_batchnorm::{
-    Descriptor, Error, Gpu, Gradients, Mask, Momentum, OneValue, Padding, PlanError, Running, RunningVariance, Types,
+    Descriptor, Error, Gpu, Gradients, Mask, Momentum, NoValue, OneValue, Padding, PlanError, Running, RunningVariance,
+    Types,
 };
 
 use super::file::{Case, FileError, Tensor, Values};
@@ -276,7 +277,9 @@ pub fn convention(case: &Case) -> Result<Option<Running>, Stop> {
             return Err(case.error(format!("its metadata has an unknown momentum_convention = {other}")).into());
         }
     };
-    Ok(Some(Running { momentum, variance, counts_batches: false }))
+    let keras = case.get("source").is_some_and(|source| source.starts_with("keras"));
+    let no_value = if keras { NoValue::CountsAsZero } else { NoValue::Skipped };
+    Ok(Some(Running { momentum, variance, counts_batches: false, no_value }))
 }
 
 async fn run(gpu: &Gpu, problem: &Problem, operation: Operation) -> Result<Answer, Error> {
