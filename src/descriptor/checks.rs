@@ -48,8 +48,8 @@ impl Descriptor {
             _ => {}
         }
         if let Some(Renorm { r_max, d_max }) = *renorm {
-            if !(r_max >= 1.0 && d_max >= 0.0 && r_max.is_finite() && d_max.is_finite()) {
-                return refuse("renorm", "r_max is at least 1, d_max at least 0, and both are finite");
+            if !(r_max >= 1.0 && d_max >= 0.0) {
+                return refuse("renorm", "r_max is at least 1, d_max at least 0");
             }
             if self.running.is_none() {
                 return refuse("renorm", "it corrects towards running statistics, and there are none");

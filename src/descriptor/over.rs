@@ -30,8 +30,8 @@ pub enum Over {
 /// gradient takes r and d as constants. With r_max = 1 and d_max = 0 it is batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Renorm {
-    /// r_max, at least 1 (the paper ends at 3).
+    /// r_max, at least 1 (the paper ends at 3); infinite for no bound.
     pub r_max: f32,
-    /// d_max, at least 0 (the paper ends at 5).
+    /// d_max, at least 0 (the paper ends at 5); infinite for no bound.
     pub d_max: f32,
 }

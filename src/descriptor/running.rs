@@ -102,6 +102,35 @@ pub enum OneValue {
 ///
 /// Where no value counts, TensorFlow (an empty batch), Flax (a mask) and Keras (an empty batch without a mask) divide 0
 /// by 0, which would leave NaN for ever; that is not imitated.
+///
+/// What has other names here:
+///
+/// | there | here |
+/// |---|---|
+/// | PyTorch `momentum=None` | [`Momentum::Cumulative`] |
+/// | PyTorch `track_running_stats=False` | [`Descriptor::running`](crate::Descriptor::running) `None`, for inference too |
+/// | PyTorch `SyncBatchNorm` `process_group`, Keras `synchronized`, Flax `axis_name` and `axis_index_groups` | statistics as values: [`Kernels::gather`](crate::Kernels::gather) and what follows |
+/// | torchvision `FrozenBatchNorm2d`, Keras `trainable=False`, `tf.nn.batch_normalization` | inference and [`Kernels::frozen_backward`](crate::Kernels::frozen_backward) |
+/// | Keras and Flax `axis`, neither second nor last | a permuted [`View`](crate::View); several that lie side by side are one |
+/// | Keras `center`, `scale`; Flax `use_bias`, `use_scale`; PyTorch `affine`, `bias` | [`Descriptor::affine`](crate::Descriptor::affine) |
+/// | Keras `renorm_clipping` | [`Renorm`](crate::Renorm), infinite where a bound is missing |
+/// | Keras 2 `virtual_batch_size` | [`Over::Groups`](crate::Over::Groups) |
+/// | ONNX `training_mode` | a training forward or inference |
+/// | ONNX before 9 `spatial = 0` | a shape of `[N, C·H·W]` |
+/// | Flax `use_fast_variance`, `force_float32_reductions` | always the exact way, always in f32 |
+///
+/// And what is not here:
+///
+/// | there | why |
+/// |---|---|
+/// | 64-bit and complex tensors | WGSL has no such arithmetic |
+/// | γ, β or statistics of 16 bits beside an f32 x, or of the other 16-bit type | widening them is exact |
+/// | ε = 0 in training; momentum beyond 0 to 1 | a channel of equal values is NaN; no average |
+/// | Keras `renorm_momentum`, `rmin` | r and d are by the running statistics themselves, as in the paper, not by a second pair of averages; and r is bounded alike on both sides |
+/// | Flax masks of single channels | positions count, as in Keras |
+/// | `tf.nn.batch_normalization` of statistics of other axes | one mean and variance a channel |
+/// | TensorFlow fused: ε below 1.001e-5 raised to that; old statistics not read at f = 1 | ε is taken as it is given; the old ones are multiplied by 0, and must be finite |
+/// | `adjustment` of Keras 2, initialisers, regularisers, constraints | are a program's |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Convention {
     /// `torch.nn.BatchNorm1d`, `2d` and `3d`.

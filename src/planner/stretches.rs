@@ -122,7 +122,10 @@ impl Planner<'_> {
             Activation::Clamp(low, high) => (low, high),
             _ => (0.0, 0.0),
         };
-        let [r_max, d_max] = self.descriptor.renorm.map_or([0.0; 2], |renorm| [renorm.r_max, renorm.d_max]);
+        // Compilers may take it that no value is infinite.
+        let finite = |bound: f32| bound.min(f32::MAX);
+        let bounds = self.descriptor.renorm.map(|renorm| [renorm.r_max, renorm.d_max].map(finite));
+        let [r_max, d_max] = bounds.unwrap_or_default();
         let params = Params {
             channel_divisor: 1,
             channel_modulus: geometry.folded.map_or(geometry.units, |_| geometry.channels() as u32),

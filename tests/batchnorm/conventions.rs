@@ -4,7 +4,8 @@ use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::verify::{Placement, Problem};
 use wgpu_batchnorm::{
-    Choice, Convention, Descriptor, Gpu, Layout, Mask, Momentum, NoValue, Over, Padding, Running, reference,
+    Choice, Convention, Descriptor, Gpu, Gradients, Layout, Mask, Momentum, NoValue, Over, Padding, Renorm, Running,
+    reference,
 };
 
 use crate::adapters::on_every_gpu;
@@ -145,5 +146,22 @@ fn groups_and_steps_without_values() {
                 }
             }
         }
+    });
+}
+
+/// Keras' `renorm_clipping` without bounds: y = γ(x − μ_r)/σ_r + β, whatever the batch.
+#[test]
+fn renormalization_without_bounds() {
+    on_every_gpu(|gpu| {
+        let renorm = Renorm { r_max: f32::INFINITY, d_max: f32::INFINITY };
+        let mut problem = problem(Descriptor::new([40, 3], Layout::ChannelsLast).renorm(renorm));
+        (problem.running_mean[1], problem.running_variance[1]) = (50.0, 1e-4);
+        let problem = problem.with_saved();
+        let [training, inference] = [Operation::Forward, Operation::Inference]
+            .map(|operation| check(gpu, &gpu.kernels, &problem, operation, Placement::Separate).get("y").to_vec());
+        for (training, inference) in training.iter().zip(&inference) {
+            approx::assert_relative_eq!(*training, *inference, max_relative = 1e-4, epsilon = 1e-4);
+        }
+        check(gpu, &gpu.kernels, &problem, Operation::Backward(Gradients::ALL), Placement::Separate);
     });
 }
