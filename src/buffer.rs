@@ -29,21 +29,21 @@ pub(crate) fn filled(device: &Device, label: &str, usage: BufferUsages, contents
 
 fn create(device: &Device, descriptor: &BufferDescriptor<'_>) -> Result<Buffer, String> {
     let size = descriptor.size.checked_next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT).unwrap_or(u64::MAX);
+    // A browser would say so later, and to somebody else.
+    let most = device.limits().max_buffer_size;
+    if size > most {
+        return Err(format!("the device's max_buffer_size is {most}"));
+    }
     catching(device, || device.create_buffer(&BufferDescriptor { size, ..descriptor.clone() }))
 }
 
 /// What `work` returns, or what wgpu had to complain of meanwhile.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn catching<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, String> {
-    use wgpu::ErrorFilter;
-    let scopes = [ErrorFilter::Validation, ErrorFilter::Internal, ErrorFilter::OutOfMemory]
-        .map(|filter| device.push_error_scope(filter));
-    let result = work();
-    // Scopes end innermost first.
-    let errors: Vec<wgpu::Error> = scopes.into_iter().rev().filter_map(|scope| ready(scope.pop()).flatten()).collect();
-    match errors.first() {
+    let (result, complaint) = watching(device, work);
+    match ready(complaint).flatten() {
         None => Ok(result),
-        Some(error) => Err(error.to_string()),
+        Some(message) => Err(message),
     }
 }
 
@@ -52,6 +52,24 @@ pub(crate) fn catching<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn catching<T>(_: &Device, work: impl FnOnce() -> T) -> Result<T, String> {
     Ok(work())
+}
+
+/// What `work` returns, and later what wgpu had to complain of meanwhile.
+pub(crate) fn watching<T>(device: &Device, work: impl FnOnce() -> T) -> (T, impl Future<Output = Option<String>>) {
+    use wgpu::ErrorFilter;
+    let scopes = [ErrorFilter::Validation, ErrorFilter::Internal, ErrorFilter::OutOfMemory]
+        .map(|filter| device.push_error_scope(filter));
+    let result = work();
+    // Scopes end innermost first, and before anybody else's work.
+    let mut answers = scopes.into_iter().rev().map(|scope| scope.pop()).collect::<Vec<_>>();
+    let complaint = async move {
+        let mut first = None;
+        for answer in answers.drain(..) {
+            first = first.or(answer.await);
+        }
+        first.map(|error| error.to_string())
+    };
+    (result, complaint)
 }
 
 /// The value of a future that is ready, as wgpu's error scopes are on every native backend.

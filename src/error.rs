@@ -234,9 +234,20 @@ pub enum Error {
 #[non_exhaustive]
 pub enum GpuError {
     /// wgpu found no adapter at all.
-    #[error(
-        "no GPU adapter found; install a driver: the GPU's own, or the software one \
-         (Debian, Ubuntu: apt install mesa-vulkan-drivers; Fedora: dnf install mesa-vulkan-drivers)"
+    #[cfg_attr(
+        not(target_arch = "wasm32"),
+        error(
+            "no GPU adapter found; install a driver: the GPU's own, or the software one \
+             (Debian, Ubuntu: apt install mesa-vulkan-drivers; Fedora: dnf install mesa-vulkan-drivers)"
+        )
+    )]
+    #[cfg_attr(
+        target_arch = "wasm32",
+        error(
+            "this page gets no WebGPU adapter; WebGPU needs a page from https or localhost, a browser that has it \
+             switched on (Firefox: dom.webgpu.enabled in about:config), and a GPU that the browser trusts \
+             (Chromium: chrome://gpu says why not)"
+        )
     )]
     NoAdapter,
     /// No adapter of that name or number.

@@ -109,7 +109,7 @@ impl Gpu {
     /// [`GpuError::NoBuffer`] where the device has no room for it.
     pub fn upload<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<wgpu::Buffer, GpuError> {
         let contents = bytemuck::cast_slice(values);
-        self.made(contents.len() as u64, buffer::filled(&self.device, "batchnorm data", Self::USAGE, contents))
+        self.made(contents.len() as u64, || buffer::filled(&self.device, "batchnorm data", Self::USAGE, contents))
     }
 
     /// A buffer of this many bytes, for any use here; wgpu clears it.
@@ -117,11 +117,15 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::NoBuffer`] where the device has no room for it.
     pub fn empty(&self, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
-        self.made(bytes, buffer::empty(&self.device, "batchnorm data", Self::USAGE, bytes))
+        self.made(bytes, || buffer::empty(&self.device, "batchnorm data", Self::USAGE, bytes))
     }
 
-    fn made(&self, bytes: u64, made: Result<wgpu::Buffer, String>) -> Result<wgpu::Buffer, GpuError> {
-        made.map_err(|message| GpuError::NoBuffer { adapter: self.name(), bytes, message })
+    fn made(&self, bytes: u64, make: impl FnOnce() -> Result<wgpu::Buffer, String>) -> Result<wgpu::Buffer, GpuError> {
+        self.kernels.check_device().and_then(|()| make()).map_err(|message| GpuError::NoBuffer {
+            adapter: self.name(),
+            bytes,
+            message,
+        })
     }
 
     const USAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
@@ -195,7 +199,10 @@ pub fn describe(info: &wgpu::AdapterInfo) -> String {
     let wgpu::AdapterInfo { name, backend, driver, driver_info, device_type, .. } = info;
     let driver =
         [driver.as_str(), driver_info].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
-    format!("{name} | {backend} | {driver} | {device_type:?}")
+    // Browsers tell no names.
+    let name = if name.is_empty() { "unnamed adapter" } else { name };
+    let said = [name, &backend.to_string(), &driver, &format!("{device_type:?}")];
+    said.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" | ")
 }
 
 fn best(mut adapters: Vec<wgpu::Adapter>) -> Result<wgpu::Adapter, GpuError> {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::bind::has_in_place;
 use crate::buffer::catching;
+#[cfg(target_arch = "wasm32")]
+use crate::buffer::watching;
 use crate::cache::{self, CacheError};
 use crate::descriptor::{Descriptor, Gradients};
 use crate::error::{BindError, PlanError};
@@ -34,10 +36,14 @@ pub struct Kernels {
 struct Shared {
     device: wgpu::Device,
     capabilities: Capabilities,
-    adapter: String,
+    /// As tunings know the adapter; browsers tell no names.
+    adapter: Option<String>,
     /// What the driver keeps of its work, where the device has the feature.
     cache: Option<wgpu::PipelineCache>,
     pipelines: Held,
+    /// Set once a browser has said that the device is lost.
+    #[cfg(target_arch = "wasm32")]
+    lost: Arc<std::sync::atomic::AtomicBool>,
 }
 
 /// How a plan's buffers will lie. WebGPU lets a dispatch use a buffer in one way only, so where one holds both what
@@ -137,10 +143,18 @@ impl Kernels {
         let shared = Shared {
             device: device.clone(),
             capabilities,
-            adapter: format!("{} ({} {}, {})", info.name, info.driver, info.driver_info, info.backend),
+            adapter: tuning_key(&info),
             cache,
             pipelines: Held::default(),
+            #[cfg(target_arch = "wasm32")]
+            lost: Arc::default(),
         };
+        // There, any number of callbacks may be set.
+        #[cfg(target_arch = "wasm32")]
+        device.set_device_lost_callback({
+            let lost = shared.lost.clone();
+            move |_, _| lost.store(true, std::sync::atomic::Ordering::Relaxed)
+        });
         let (choice, sharing) = (Choice::default(), Sharing::default());
         Self { shared: Arc::new(shared), tuning: Tuning::of(kind), choice, sharing }
     }
@@ -163,13 +177,14 @@ impl Kernels {
     /// ```
     #[cfg(feature = "serde")]
     pub fn tuned_from(&self, tunings: &crate::tuning::Tunings) -> Option<Self> {
-        tunings.get(self.tuning_key()).map(|tuning| self.tuned(tuning))
+        tunings.get(self.tuning_key()?).map(|tuning| self.tuned(tuning))
     }
 
     /// What files of tunings know this device by: the adapter's name, driver, its version and backend. After an
-    /// update of the driver it is another.
-    pub fn tuning_key(&self) -> &str {
-        &self.shared.adapter
+    /// update of the driver it is another. `None` of an adapter without a name, as browsers have them: numbers that
+    /// are good for one would be taken for all.
+    pub fn tuning_key(&self) -> Option<&str> {
+        self.shared.adapter.as_deref()
     }
 
     /// The same kernels, with some choices made by hand.
@@ -260,9 +275,58 @@ impl Kernels {
         self.pipelines(&wanted)
     }
 
+    /// As [`warm`](Self::warm), and waits until the device has taken the kernels or refused them. In a browser, which
+    /// compiles in another process and answers later, this is the way to learn of it as an error; a plan of a kernel
+    /// that was refused there reports to the device's uncaptured-error handler instead. Elsewhere `warm` says all.
+    ///
+    /// # Errors
+    /// As [`warm`](Self::warm); [`PlanError::Pipeline`] for a kernel that was refused, which is tried again by the
+    /// next plan that needs it.
+    pub async fn ready<D: Borrow<Descriptor>>(
+        &self,
+        plans: impl IntoIterator<Item = (D, Operation)>,
+    ) -> Result<(), PlanError> {
+        #[cfg(not(target_arch = "wasm32"))]
+        return self.warm(plans);
+        #[cfg(target_arch = "wasm32")]
+        {
+            let mut answers = Vec::new();
+            for (descriptor, operation) in plans {
+                for permutation in self.expected(&self.recipe(descriptor.borrow(), operation)?) {
+                    let cell = self.shared.pipelines.cell(permutation);
+                    if lock(&cell).is_some() {
+                        continue;
+                    }
+                    let (made, complaint) = watching(&self.shared.device, self.work(permutation));
+                    self.shared.pipelines.count();
+                    *lock(&cell) = Some(Arc::new(made));
+                    answers.push((permutation, cell, complaint));
+                }
+            }
+            let mut all = Ok(());
+            for (permutation, cell, complaint) in answers {
+                if let Some(message) = complaint.await {
+                    *lock(&cell) = None;
+                    all = all.and(Err(self.refused(permutation, message)));
+                }
+            }
+            all
+        }
+    }
+
     /// The device.
     pub fn device(&self) -> &wgpu::Device {
         &self.shared.device
+    }
+
+    /// An error once a browser has said that the device is lost, which the calls that make something do not say
+    /// there. Elsewhere they do.
+    pub(crate) fn check_device(&self) -> Result<(), String> {
+        #[cfg(target_arch = "wasm32")]
+        if self.shared.lost.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err("the device is lost".to_owned());
+        }
+        Ok(())
     }
 
     /// What recipes go by.
@@ -436,10 +500,14 @@ impl Kernels {
     }
 
     fn compile(&self, permutation: Permutation) -> Result<Pipeline, PlanError> {
+        catching(&self.shared.device, self.work(permutation)).map_err(|message| self.refused(permutation, message))
+    }
+
+    fn work(&self, permutation: Permutation) -> impl FnOnce() -> Pipeline {
         let device = &self.shared.device;
         let (label, slots) = (permutation.kernel.name(), permutation.slots());
         let entries: Vec<_> = slots.iter().map(layout_entry).collect();
-        let compiled = catching(device, || {
+        move || {
             let text = wgpu::ShaderModuleDescriptor {
                 label: Some(label),
                 source: wgpu::ShaderSource::Wgsl(permutation.wgsl().into()),
@@ -473,13 +541,21 @@ impl Kernels {
                 cache: self.shared.cache.as_ref(),
             });
             Pipeline { pipeline, layout, slots }
-        });
-        compiled.map_err(|message| PlanError::Pipeline {
-            kernel: format!("{label} {:?}", permutation.flags),
-            adapter: self.shared.adapter.clone(),
-            message,
-        })
+        }
     }
+
+    fn refused(&self, permutation: Permutation, message: String) -> PlanError {
+        PlanError::Pipeline {
+            kernel: format!("{} {:?}", permutation.kernel.name(), permutation.flags),
+            adapter: self.tuning_key().unwrap_or("an adapter without a name").to_owned(),
+            message,
+        }
+    }
+}
+
+fn tuning_key(info: &wgpu::AdapterInfo) -> Option<String> {
+    let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = info;
+    (!name.trim().is_empty()).then(|| format!("{name} ({driver} {driver_info}, {backend})"))
 }
 
 impl fmt::Debug for Kernels {
@@ -505,5 +581,18 @@ fn layout_entry(slot: &Slot) -> wgpu::BindGroupLayoutEntry {
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
         count: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tuning_key;
+
+    #[test]
+    fn adapters_without_a_name_have_no_key() {
+        let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::Other, wgpu::Backend::BrowserWebGpu);
+        assert_eq!(tuning_key(&info), None);
+        info.name = "card".to_owned();
+        assert_eq!(tuning_key(&info).as_deref(), Some("card ( , webgpu)"));
     }
 }

@@ -55,11 +55,8 @@ impl BatchNorm {
             return Err(PlanError::Limit { what, needs, limit, has });
         }
         let filled = |what, contents: &[u8]| {
-            buffer::filled(kernels.device(), what, USAGE, contents).map_err(|message| PlanError::Buffer {
-                what,
-                bytes: needs,
-                message,
-            })
+            let made = kernels.check_device().and_then(|()| buffer::filled(kernels.device(), what, USAGE, contents));
+            made.map_err(|message| PlanError::Buffer { what, bytes: needs, message })
         };
         let all = |what, value: f32| filled(what, bytemuck::cast_slice(&vec![value; channels]));
         Ok(Self {

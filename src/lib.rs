@@ -109,7 +109,7 @@
 //! checked before wgpu could complain, and neither planning, binding nor recording panics. (wgpu may, of buffers and passes
 //! of another [`wgpu::Instance`]; what else only wgpu can see is said at [`Bound::record`]. In a browser
 //! wgpu answers later: there a kernel that the driver refuses is reported to the device's own error
-//! handler.)
+//! handler, unless [`Kernels::ready`] has waited for it; so is a lack of memory.)
 //!
 //! [`Kernels`], plans and [`Bound`] are `Send` and `Sync` where wgpu's types are, that is everywhere but
 //! in a browser. Clones of `Kernels` share what is compiled; threads that need the same kernel at once

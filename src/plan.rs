@@ -43,10 +43,12 @@ impl Plan {
         for (dispatch, place) in recipe.dispatches.iter().zip(contents.chunks_mut(PARAMS_STRIDE)) {
             place[..size_of::<Params>()].copy_from_slice(bytemuck::bytes_of(&dispatch.params));
         }
-        let params =
-            buffer::filled(kernels.device(), "batchnorm params", wgpu::BufferUsages::UNIFORM, &contents).map_err(
-                |message| PlanError::Buffer { what: "a plan's parameters", bytes: contents.len() as u64, message },
-            )?;
+        let filled = || buffer::filled(kernels.device(), "batchnorm params", wgpu::BufferUsages::UNIFORM, &contents);
+        let params = kernels.check_device().and_then(|()| filled()).map_err(|message| PlanError::Buffer {
+            what: "a plan's parameters",
+            bytes: contents.len() as u64,
+            message,
+        })?;
         Ok(Self { kernels, descriptor: descriptor.clone(), recipe, slots, expected, params })
     }
 

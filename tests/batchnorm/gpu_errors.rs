@@ -58,7 +58,7 @@ fn buffers_and_reading_back() {
         let bytes = gpu.device.limits().max_buffer_size + 4;
         let error = gpu.empty(bytes).unwrap_err();
         assert!(matches!(error, GpuError::NoBuffer { .. }), "{error:?}");
-        says(&error, &["gave no buffer of", &bytes.to_string()]);
+        says(&error, &["gave no buffer of", &bytes.to_string(), "max_buffer_size is"]);
         gpu.device.destroy();
         let error = gpu.empty(4).unwrap_err();
         assert!(matches!(error, GpuError::NoBuffer { bytes: 4, .. }), "{error:?}");

@@ -48,8 +48,11 @@ pub async fn run(options: &crate::Tune) -> Outcome {
             crate::say::part(format_args!("{report}"));
         }
         if let Some(path) = &options.save {
-            save(path, &report.key, report.tuning)?;
-            if !options.json {
+            match &report.key {
+                Some(key) => save(path, key, report.tuning)?,
+                None => eprintln!("batchnorm: an adapter without a name cannot be saved in {}", path.display()),
+            }
+            if !options.json && report.key.is_some() {
                 say!("saved in {}\n", path.display());
             }
         }
@@ -88,7 +91,7 @@ async fn tune(gpu: &Gpu, scope: &Scope) -> Result<Report, Failure> {
     });
     Ok(Report {
         adapter: Identity::of(&gpu.info),
-        key: gpu.kernels.tuning_key().to_owned(),
+        key: gpu.kernels.tuning_key().map(str::to_owned),
         clock: stage.clock(),
         runs: scope.runs,
         seconds: start.elapsed().as_secs_f64(),
@@ -114,7 +117,7 @@ pub fn apply(tunings: &Tunings, path: &Path, gpu: &mut Gpu) {
     match gpu.kernels.tuned_from(tunings) {
         Some(kernels) => gpu.kernels = kernels,
         None => {
-            let key = gpu.kernels.tuning_key();
+            let key = gpu.kernels.tuning_key().unwrap_or("an adapter without a name");
             eprintln!("batchnorm: {} has nothing for {key}: the built-in numbers are used", path.display());
         }
     }
@@ -188,7 +191,7 @@ mod tests {
                 assert!(!report.tries.is_empty());
                 // Whatever it found, other numbers than the built-in ones.
                 let other = Tuning { lanes: 4, loads: 2, ..report.tuning };
-                ok(save(&path, &report.key, other));
+                ok(save(&path, report.key.as_deref().unwrap(), other));
                 let before = gpu.kernels.clone();
                 apply(&ok(read(&path)), &path, &mut gpu);
                 let problem = Problem::random(Descriptor::new([2, 3, 90, 90], Layout::ChannelsFirst), 0.5, 1.0, 1);

@@ -16,8 +16,8 @@ use crate::table::Table;
 #[derive(Serialize)]
 pub struct Report {
     pub adapter: Identity,
-    /// Its key in a file of tunings.
-    pub key: String,
+    /// Its key in a file of tunings, where it has a name.
+    pub key: Option<String>,
     pub clock: &'static str,
     /// Runs of which times are medians.
     pub runs: usize,
