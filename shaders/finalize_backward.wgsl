@@ -24,7 +24,7 @@ fn main(
     let u = used(unit);
     let of_beta = sums[unit];
     let of_gamma = sums[params.units + unit];
-    leave_gradients(unit, of_gamma * u.ratio + of_beta * u.offset, of_beta);
+    leave_gradients(unit, gamma_gradient(u, of_gamma, of_beta), of_beta);
     let level = level_of(unit, of_beta);
     let slope = slope_of(unit, u, of_gamma);
     coefficients[unit] = u.scale;

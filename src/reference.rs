@@ -165,14 +165,16 @@ pub fn running(
 /// dβ is the sum of B over all groups or steps, dγ that of r·A + d·B.
 pub fn backward(descriptor: &Descriptor, tensors: &Tensors<'_>, batch: &Statistics) -> Backward {
     let counts = valid(descriptor, tensors);
-    back(descriptor, tensors, &Units::of_training(descriptor), batch, |place| counts(place.position))
+    let padded = descriptor.padding != Padding::None;
+    back(descriptor, tensors, &Units::of_training(descriptor), batch, padded, |place| counts(place.position))
 }
 
 /// The backward pass through frozen statistics, which are constants: dx = γ·dz/√(running variance + ε),
 /// dβ = Σdz and dγ = Σdz·x̂, with z and x̂ by the running statistics.
 pub fn frozen_backward(descriptor: &Descriptor, tensors: &Tensors<'_>) -> Backward {
     let units = Units::of_inference(descriptor);
-    back(descriptor, tensors, &units, &running_statistics(descriptor, tensors, &units), |_| false)
+    let statistics = running_statistics(descriptor, tensors, &units);
+    back(&descriptor.clone().renorm(None), tensors, &units, &statistics, false, |_| false)
 }
 
 /// x̂ of every value, by these statistics; from y where the descriptor says so and γ is not too small.
@@ -208,12 +210,14 @@ fn normalize(descriptor: &Descriptor, tensors: &Tensors<'_>, units: &Units, by: 
     each.map(z).collect()
 }
 
-/// The backward pass through these statistics, which move with the values that `moves` says.
+/// The backward pass through these statistics, which move with the values that `moves` says. Where the batch is
+/// `padded`, what lies where dy is 0 does no harm.
 fn back(
     descriptor: &Descriptor,
     tensors: &Tensors<'_>,
     units: &Units,
     by: &Statistics,
+    padded: bool,
     moves: impl Fn(&Place) -> bool,
 ) -> Backward {
     let places: Vec<Place> = units.places().collect();
@@ -223,19 +227,21 @@ fn back(
         true => widen(tensors.x).into_iter().map(|y| undo(descriptor, y)).collect(),
         false => normalize(descriptor, tensors, units, by),
     };
-    let pulled = |(dy, z): (&f32, &f64)| if *dy == 0.0 { 0.0 } else { f64::from(*dy) * slope(descriptor, *z) };
-    let dz: Vec<f64> = tensors.dy.iter().zip(&z).map(pulled).collect();
+    let pulled = |(dy, z)| if padded && dy == 0.0 { 0.0 } else { pull(descriptor, z, dy) };
+    let dz: Vec<f64> = widen(tensors.dy).into_iter().zip(z).map(pulled).collect();
     let (mut a, mut b) = (vec![0.0; units.len()], vec![0.0; units.len()]);
     for ((place, dz), x) in places.iter().zip(&dz).zip(&x) {
-        // What is not finite at padding does no harm where dy is 0.
-        a[place.unit] += if *dz == 0.0 && !moves(place) { 0.0 } else { dz * x };
+        a[place.unit] += if padded && *dz == 0.0 && !moves(place) { 0.0 } else { dz * x };
         b[place.unit] += dz;
     }
     let (mut dgamma, mut dbeta) = (vec![0.0; units.channels], vec![0.0; units.channels]);
     for group in 0..units.groups {
         for channel in 0..units.channels {
             let unit = units.unit(channel, group);
-            dgamma[channel] += by.ratio[unit] * a[unit] + by.offset[unit] * b[unit];
+            dgamma[channel] += match descriptor.renorm {
+                Some(_) => by.ratio[unit] * a[unit] + by.offset[unit] * b[unit],
+                None => a[unit],
+            };
             dbeta[channel] += b[unit];
         }
     }
@@ -294,24 +300,20 @@ fn activate(descriptor: &Descriptor, z: &[f64]) -> Vec<f64> {
     z.iter().map(|z| y(*z)).collect()
 }
 
-/// The derivative of the activation; at a bend that of ReLU's left side, and of what clamping lets through.
-fn slope(descriptor: &Descriptor, z: f64) -> f64 {
-    let one_if = |truth: bool| if truth { 1.0 } else { 0.0 };
+/// dz = dy·activation′(z). ReLU and clamping let dy through or not, whatever it is: ReLU not at its bend but where z is
+/// NaN, clamping at its bends but not where z is NaN, as PyTorch has it.
+fn pull(descriptor: &Descriptor, z: f64, dy: f64) -> f64 {
+    let through_if = |truth: bool| if truth { dy } else { 0.0 };
     match descriptor.epilogue.activation {
-        Activation::Identity => 1.0,
-        Activation::Relu => one_if(z > 0.0),
-        Activation::LeakyRelu(slope) => {
-            if z > 0.0 {
-                1.0
-            } else {
-                slope.into()
-            }
-        }
-        Activation::Silu => sigmoid(z) * (1.0 + z * sigmoid(-z)),
-        Activation::Gelu => normal(z) + z * (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt(),
-        Activation::Sigmoid => sigmoid(z) * sigmoid(-z),
-        Activation::Tanh => 1.0 / z.cosh().powi(2),
-        Activation::Clamp(low, high) => one_if((f64::from(low)..=f64::from(high)).contains(&z)),
+        Activation::Identity => dy,
+        Activation::Relu => through_if(z > 0.0 || z.is_nan()),
+        Activation::LeakyRelu(_) if z > 0.0 => dy,
+        Activation::LeakyRelu(slope) => dy * f64::from(slope),
+        Activation::Silu => dy * (sigmoid(z) * (1.0 + z * sigmoid(-z))),
+        Activation::Gelu => dy * (normal(z) + z * (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt()),
+        Activation::Sigmoid => dy * (sigmoid(z) * sigmoid(-z)),
+        Activation::Tanh => dy / z.cosh().powi(2),
+        Activation::Clamp(low, high) => through_if((f64::from(low)..=f64::from(high)).contains(&z)),
     }
 }
 

@@ -1,7 +1,10 @@
-// The activation and its slope; `low` and `high` are its numbers.
+// The activation and its slope; `low` and `high` are its numbers. A NaN stays one, in both.
+
+/// The value of a function of z: NaN where z is, of which some drivers make a number.
+fn unless_nan(value: V, z: V) -> V { return select(value, z, is_nan(z)); }
 
 #if sigmoid|silu
-fn sigmoid(z: V) -> V { return V(1.0) / (V(1.0) + exp(-z)); }
+fn sigmoid(z: V) -> V { return unless_nan(V(1.0) / (V(1.0) + exp(-z)), z); }
 #endif
 
 #if gelu
@@ -23,19 +26,20 @@ fn normal(z: V) -> V {
     p = p * t + V(1.00002368);
     p = p * t - V(1.26551223);
     let tail = 0.5 * t * exp(p - a * a);
-    return select(tail, V(1.0) - tail, z > V(0.0));
+    return unless_nan(select(tail, V(1.0) - tail, z > V(0.0)), z);
 }
 #endif
 
 fn activate(z: V) -> V {
 #if relu
-    return select(V(0.0), z, !(z <= V(0.0)));
+    return select(V(0.0), z, side_of(z));
 #endif
 #if leaky_relu
     return select(z, z * params.low, z < V(0.0));
 #endif
 #if clamp
-    return select(select(z, V(params.high), z > V(params.high)), V(params.low), z < V(params.low));
+    let below = select(z, V(params.high), z > V(params.high));
+    return unless_nan(select(below, V(params.low), z < V(params.low)), z);
 #endif
 #if sigmoid
     return sigmoid(z);
@@ -53,15 +57,20 @@ fn activate(z: V) -> V {
 
 #if tanh
 /// Some drivers' tanh is exp(2z) over itself, which overflows.
-fn bounded_tanh(z: V) -> V { return tanh(clamp(z, V(-20.0), V(20.0))); }
+fn bounded_tanh(z: V) -> V { return unless_nan(tanh(clamp(z, V(-20.0), V(20.0))), z); }
 #endif
 
 #if relu|leaky_relu|clamp
-/// On which side of its bend the activation is: true where its slope is 1.
+/// On which side of its bend the activation is: true where its slope is 1. ReLU lets the gradient of a NaN through,
+/// clamping does not, as PyTorch has it.
 fn side_of(z: V) -> Truth {
+#if relu
+    return (z > V(0.0)) | is_nan(z);
+#endif
 #if clamp
     return (z >= V(params.low)) & (z <= V(params.high));
-#else
+#endif
+#if leaky_relu
     return z > V(0.0);
 #endif
 }

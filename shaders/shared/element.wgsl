@@ -118,8 +118,15 @@ fn inverse_deviation(variance: Channel) -> Channel {
     return CHANNEL_ONE / sqrt(variance + Channel(params.epsilon));
 }
 
-/// By the bits, since a compiler may take it for granted that no value is infinite or NaN.
+// By the bits, since a compiler may take it for granted that no value is infinite or NaN.
+const MAGNITUDE: u32 = 0x7fffffffu; // all but the sign
+const INFINITE: u32 = 0x7f800000u;
+
+fn is_nan(v: V) -> Truth { return (bitcast<Bits>(v) & Bits(MAGNITUDE)) > Bits(INFINITE); }
+
+/// A NaN is not.
+fn is_not_zero(v: V) -> Truth { return (bitcast<Bits>(v) & Bits(MAGNITUDE)) != Bits(0u); }
+
 fn finite_or_zero(v: V) -> V {
-    let exponent = bitcast<Bits>(v) & Bits(0x7f800000u);
-    return select(v, V(0.0), exponent == Bits(0x7f800000u));
+    return select(v, V(0.0), (bitcast<Bits>(v) & Bits(INFINITE)) == Bits(INFINITE));
 }

@@ -1,4 +1,12 @@
-// What all dy of a channel have mutually, of its sums: level and slope of `mutual`.
+// What is made of a unit's sums: the gradient of gamma, and what all its dy have mutually, level and slope of `mutual`.
+
+fn gamma_gradient(u: Used, of_gamma: Channel, of_beta: Channel) -> Channel {
+#if renorm
+    return of_gamma * u.ratio + of_beta * u.offset;
+#else
+    return of_gamma;
+#endif
+}
 
 fn level_of(unit: u32, of_beta: Channel) -> Channel { return of_beta / count_of(unit); }
 

@@ -23,9 +23,13 @@ struct Affine {
 
 fn affine_of(unit: u32, s: Statistics) -> Affine {
     let r = inverse_deviation(s.variance);
-    let correction = correction_of(unit, s);
     let gamma = scale_of(unit);
+#if renorm
+    let correction = correction_of(unit, s);
     return Affine(gamma * (r * correction.scale), shift_of(unit) + gamma * correction.shift);
+#else
+    return Affine(gamma * r, shift_of(unit));
+#endif
 }
 
 #if renorm
@@ -40,11 +44,9 @@ fn correction_of(unit: u32, s: Statistics) -> Affine {
 
 /// Of a NaN `clamp` may make a bound.
 fn bounded(c: Channel, low: Channel, high: Channel) -> Channel {
-    let is_nan = (bitcast<ChannelBits>(c) & ChannelBits(0x7fffffffu)) > ChannelBits(0x7f800000u);
+    let is_nan = (bitcast<ChannelBits>(c) & ChannelBits(MAGNITUDE)) > ChannelBits(INFINITE);
     return select(clamp(c, low, high), c, is_nan);
 }
-#else
-fn correction_of(unit: u32, s: Statistics) -> Affine { return Affine(CHANNEL_ONE, CHANNEL_ZERO); }
 #endif
 
 fn leave(unit: u32, s: Statistics) {
@@ -61,7 +63,7 @@ fn leave(unit: u32, s: Statistics) {
     move_running(running_of(unit), s.count, s.mean, s.variance, params.keep, params.momentum);
 #endif
 #if health
-    let exponent = ChannelBits(0x7f800000u);
+    let exponent = ChannelBits(INFINITE);
     let mean_is_finite = (bitcast<ChannelBits>(s.mean) & exponent) != exponent;
     let variance_is_not = (bitcast<ChannelBits>(s.variance) & exponent) == exponent;
     note(1u, tally_channels(s.count <= CHANNEL_ONE));

@@ -46,7 +46,7 @@ fn pull_through(of_y: V, z: V) -> V {
 #else
 #if masked
     // What lies at padding may be anything.
-    return select(V(0.0), of_y * slope(z), of_y != V(0.0));
+    return select(V(0.0), of_y * slope(z), is_not_zero(of_y));
 #else
     return of_y * slope(z);
 #endif

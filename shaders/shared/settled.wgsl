@@ -6,7 +6,7 @@ fn settle(unit: u32, u: Used, sums: Sums, first: bool) -> Mutual {
     let of_beta = gather(sums.a);
     let of_gamma = gather(sums.b) * u.r;
     if first {
-        leave_gradients(unit, of_gamma * u.ratio + of_beta * u.offset, of_beta);
+        leave_gradients(unit, gamma_gradient(u, of_gamma, of_beta), of_beta);
 #if health from_y
         note(3u, tally_channels(lost(u, unit)));
 #endif

@@ -36,7 +36,7 @@ fn sum_lanes(local: u32, mine: Sums) -> Sums {
 /// A term of the sum along x. Under a mask, what lies at padding does not matter where dy is 0.
 fn along(of_y: V, z: V) -> V {
 #if masked
-    return select(V(0.0), of_y * z, of_y != V(0.0));
+    return select(V(0.0), of_y * z, is_not_zero(of_y));
 #else
     return of_y * z;
 #endif

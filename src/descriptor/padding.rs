@@ -6,7 +6,8 @@
 ///
 /// With v = 1 where valid, else 0, and m = Σv: μ = Σvx/m, σ² = Σv(x−μ)²/m, y everywhere as ever. Backward,
 /// dβ = Σdy and dγ = Σdy·x̂ over all positions, since all of y has been computed, and
-/// dx = γ·r·(dy − v·(dβ + x̂·dγ)/m). Where dy is 0 at padding, what x is there does not matter.
+/// dx = γ·r·(dy − v·(dβ + x̂·dγ)/m). Where dy is 0, as it should be at padding, what x and
+/// the residual are there does not matter, be it NaN.
 ///
 /// Where nothing is valid, μ = 0 and σ² = 0, and the running statistics stay as they are. (A mean far from zero costs
 /// the variance digits where the first, the middle and the last position are all padding: statistics are taken about

@@ -344,6 +344,7 @@ impl Bent {
     pub(super) fn side(self, z: f64) -> bool {
         match self.0 {
             Activation::Clamp(low, high) => (f64::from(low)..=f64::from(high)).contains(&z),
+            Activation::Relu => z > 0.0 || z.is_nan(),
             _ => z > 0.0,
         }
     }

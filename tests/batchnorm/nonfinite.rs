@@ -1,0 +1,313 @@
+//! A NaN or an infinity shows where plain arithmetic says, and nowhere else: the reference and the kernels against a
+//! second computation.
+
+use wgpu_batchnorm::recipe::{Operation, Regime};
+use wgpu_batchnorm::reference::{self, Backward, Forward, Statistics};
+use wgpu_batchnorm::shader::Tile;
+use wgpu_batchnorm::verify::{Answer, Placement, Problem};
+use wgpu_batchnorm::{Activation, Choice, Error, Float, Gpu, Kernels, Layout, Over, PlanError, Renorm, Types};
+
+use crate::adapters::on_every_gpu;
+use crate::check::OPERATIONS;
+use crate::plain::{Data, Plain, Used};
+
+const FIRST: Layout = Layout::ChannelsFirst;
+const LAST: Layout = Layout::ChannelsLast;
+
+const ACTIVATIONS: [Activation; 8] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::LeakyRelu(0.25),
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Clamp(-0.5, 1.0),
+];
+
+const POISONS: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) % n as u64) as usize
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+
+    /// Between −2 and 2, and a value of every type: f32, f16 and bf16.
+    fn value(&mut self) -> f32 {
+        let uniform = (self.below(1 << 20) as f32 + 0.5) / (1 << 18) as f32 - 2.0;
+        in_any_type(uniform)
+    }
+
+    fn values(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.value()).collect()
+    }
+}
+
+fn in_any_type(value: f32) -> f32 {
+    f32::from_bits(value.to_bits() & 0xffff_0000)
+}
+
+/// A batch norm with data.
+struct Case {
+    plain: Plain,
+    problem: Problem,
+}
+
+fn data(problem: &Problem) -> Data<'_> {
+    let Problem { x, dy, residual, gamma, beta, running_mean, running_variance, valid, .. } = problem;
+    Data { x, dy, residual, gamma, beta, running_mean, running_variance, valid }
+}
+
+impl Case {
+    /// Random data: a value in nine of dy is 0, as is dy at padding, of which every second value is no number.
+    fn new(plain: Plain, types: Types, random: &mut Random) -> Self {
+        let descriptor = plain.descriptor().types(types);
+        let (values, channels) = (descriptor.shape().iter().product(), descriptor.channels());
+        let kept = if let Over::Steps { kept } = plain.over { kept * channels } else { channels };
+        let valid = (0..values / channels).map(|_| plain.padded.then(|| random.below(10) < 7)).flatten().collect();
+        let positive = |values: Vec<f32>| values.iter().map(|value| in_any_type(value.abs() + 0.25)).collect();
+        let mut problem = Problem {
+            x: random.values(values),
+            dy: random.values(values),
+            residual: random.values(values),
+            gamma: random.values(channels),
+            beta: random.values(channels),
+            running_mean: random.values(kept),
+            running_variance: positive(random.values(kept)),
+            valid,
+            saved: vec![],
+            batches: 0,
+            descriptor,
+        };
+        for i in 0..values {
+            let padding = plain.padded && !problem.valid[plain.position(i)];
+            if padding && random.below(2) == 0 {
+                problem.x[i] = random.one_of(&POISONS);
+            }
+            if padding || random.below(9) == 0 {
+                problem.dy[i] = 0.0;
+            }
+        }
+        Self { plain, problem }
+    }
+
+    /// The same with what a forward pass saves.
+    fn with_saved(mut self) -> Self {
+        let (_, used) = self.plain.forward(&data(&self.problem));
+        self.problem.saved = saved(&self.plain, &used).into_iter().map(|value| value as f32).collect();
+        self
+    }
+
+    /// What the device is given, widened.
+    fn used(&self) -> Used {
+        let planes = if self.plain.renorm.is_some() { 6 } else { 4 };
+        let units = self.problem.saved.len() / planes;
+        let plane = |i: usize| self.problem.saved[i * units..][..units].iter().map(|value| f64::from(*value)).collect();
+        let corrects = planes == 6;
+        Used {
+            mean: plane(0),
+            inverse: plane(1),
+            variance: plane(2),
+            count: plane(3),
+            ratio: if corrects { plane(4) } else { vec![1.0; units] },
+            offset: if corrects { plane(5) } else { vec![0.0; units] },
+        }
+    }
+
+    /// What an operation answers.
+    fn expected(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
+        let (plain, data) = (&self.plain, &data(&self.problem));
+        match operation {
+            Operation::Inference => vec![("y", plain.inference(data))],
+            Operation::Forward => {
+                let (y, used) = plain.forward(data);
+                let [mean, variance] = plain.running(data, &used);
+                vec![("y", y), ("saved", saved(plain, &used)), ("running_mean", mean), ("running_variance", variance)]
+            }
+            Operation::Backward(_) => named(plain.backward(data, &self.used())),
+            _ => named(plain.frozen_backward(data)),
+        }
+    }
+
+    /// The same by the reference.
+    fn by_reference(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
+        let (descriptor, tensors) = (&self.problem.descriptor, &self.problem.tensors());
+        let gradients = |of: Backward| named([of.dx, of.dgamma, of.dbeta, of.dresidual]);
+        match operation {
+            Operation::Inference => vec![("y", reference::inference(descriptor, tensors))],
+            Operation::Forward => {
+                let Forward { y, statistics, .. } = reference::forward(descriptor, tensors);
+                let (mean, variance) = reference::running(descriptor, &statistics, tensors, 1);
+                let Statistics { mean: of_x, inverse_deviation: inverse, variance: square, count, ratio, offset } =
+                    statistics;
+                let used = Used { mean: of_x, inverse, variance: square, count, ratio, offset };
+                let saved = saved(&self.plain, &used);
+                vec![("y", y), ("saved", saved), ("running_mean", mean), ("running_variance", variance)]
+            }
+            Operation::Backward(_) => {
+                let Used { mean, inverse: inverse_deviation, variance, count, ratio, offset } = self.used();
+                let statistics = Statistics { mean, inverse_deviation, variance, count, ratio, offset };
+                gradients(reference::backward(descriptor, tensors, &statistics))
+            }
+            _ => gradients(reference::frozen_backward(descriptor, tensors)),
+        }
+    }
+}
+
+fn named([dx, dgamma, dbeta, dresidual]: [Vec<f64>; 4]) -> Vec<(&'static str, Vec<f64>)> {
+    vec![("dx", dx), ("dgamma", dgamma), ("dbeta", dbeta), ("dresidual", dresidual)]
+}
+
+/// The planes of what a forward pass saves.
+fn saved(plain: &Plain, used: &Used) -> Vec<f64> {
+    let Used { mean, inverse, variance, count, ratio, offset } = used;
+    let planes = [mean, inverse, variance, count, ratio, offset];
+    planes.into_iter().take(if plain.renorm.is_some() { 6 } else { 4 }).flatten().copied().collect()
+}
+
+/// Where two answers differ: one NaN and the other not, or not the same infinity, or numbers farther apart than
+/// `off` of the largest and `rounding` of themselves.
+fn difference(got: &[f64], expected: &[f64], off: f64, rounding: f64) -> Option<String> {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().filter(|value| value.is_finite()).fold(1.0_f64, |most, value| most.max(value.abs()));
+    let differ = |got: f64, expected: f64| match expected {
+        expected if expected.is_nan() => !got.is_nan(),
+        expected if expected.is_infinite() => got != expected,
+        // (A NaN is not within anything.)
+        expected => !((got - expected).abs() <= off * largest + rounding * expected.abs()),
+    };
+    let worst = got.iter().zip(expected).position(|(got, expected)| differ(*got, *expected))?;
+    Some(format!("[{worst}] is {}, should be {}", got[worst], expected[worst]))
+}
+
+#[test]
+fn the_reference_is_what_plain_arithmetic_says() {
+    let mut random = Random(1);
+    for case in 0..1_500 {
+        let layout = random.one_of(&[FIRST, LAST]);
+        let (samples, channels, steps) = (2 + random.below(4), 1 + random.below(6), 1 + random.below(5));
+        let shape = if layout == FIRST { [samples, channels, steps] } else { [samples, steps, channels] };
+        let over = [Over::Batch, Over::Groups { samples: 2 }, Over::Steps { kept: 1 + steps / 2 }];
+        let renorm = Renorm { r_max: 1.25, d_max: 0.5 };
+        let plain = Plain {
+            epsilon: random.one_of(&[1e-5, 1e-3, 0.5]),
+            gamma: random.below(4) > 0,
+            beta: random.below(4) > 0,
+            activation: random.one_of(&ACTIVATIONS),
+            residual: random.below(2) == 0,
+            padded: random.below(2) == 0,
+            over: random.one_of(&over),
+            renorm: (random.below(3) == 0).then_some(renorm),
+            unbiased: random.below(2) == 0,
+            ..Plain::new(&shape, layout)
+        };
+        let mut it = Case::new(plain, Types::default(), &mut random);
+        // Every second case is plain.
+        if case % 2 == 1 {
+            let Problem { x, dy, residual, gamma, beta, running_mean, running_variance, .. } = &mut it.problem;
+            let tensor = random.below(7);
+            let tensor =
+                [x, dy, residual, gamma, beta, running_mean, running_variance].into_iter().nth(tensor).unwrap();
+            let at = random.below(tensor.len());
+            tensor[at] = random.one_of(&POISONS);
+        }
+        let it = it.with_saved();
+        for operation in OPERATIONS {
+            for ((name, got), (_, expected)) in it.by_reference(operation).iter().zip(it.expected(operation)) {
+                let difference = difference(got, &expected, 1e-9, 0.0);
+                assert_eq!(difference, None, "{case}: {operation} {name} of {:?}", it.plain);
+            }
+        }
+    }
+}
+
+/// Every poison in every tensor, each in a channel of its own, beside channels without.
+fn poisoned(plain: Plain, types: Types, seed: u64) -> Case {
+    let mut it = Case::new(plain, types, &mut Random(seed));
+    let mut random = Random(seed);
+    let channels: Vec<usize> = reference::channels_of(&it.problem.descriptor).collect();
+    for (which, poison) in POISONS.into_iter().enumerate() {
+        for tensor in 0..7 {
+            let channel = 3 * tensor + which;
+            let Problem { x, dy, residual, gamma, beta, running_mean, running_variance, valid, .. } = &mut it.problem;
+            let counts = |i: usize| !it.plain.padded || valid[it.plain.position(i)];
+            let of_channel: Vec<usize> = (0..x.len()).filter(|i| channels[*i] == channel && counts(*i)).collect();
+            let place = random.one_of(&of_channel);
+            match tensor {
+                0 => x[place] = poison,
+                1 => dy[place] = poison,
+                2 => residual[place] = poison,
+                3 => gamma[channel] = poison,
+                4 => beta[channel] = poison,
+                5 => running_mean[channel] = poison,
+                _ => running_variance[channel] = poison,
+            }
+        }
+    }
+    it.with_saved()
+}
+
+/// So many channels: 21 that are poisoned, and others.
+const SHAPES: [(&[usize], Layout); 5] =
+    [(&[4, 24, 8], FIRST), (&[4, 24, 7], FIRST), (&[20, 24], LAST), (&[4, 5, 25], LAST), (&[3, 23, 11], FIRST)];
+
+fn assert_plain(gpu: &Gpu, it: &Case, regime: Regime, types: Types) {
+    let tile = Some(Tile { columns: 1, lanes: 64 });
+    for operation in OPERATIONS {
+        let run = |kernels: &Kernels| pollster::block_on(it.problem.run(gpu, kernels, operation, Placement::Separate));
+        let parts = (regime == Regime::Split).then_some(3);
+        let choice = Choice { regime: Some(regime), tile, parts, ..Choice::default() };
+        let answer = match run(&gpu.kernels.choosing(choice)) {
+            // Frozen statistics leave nothing to read twice, and a device may have too few bindings.
+            Err(Error::Plan(PlanError::Choice { .. })) => run(&gpu.kernels),
+            answer => answer,
+        };
+        let Answer(answer) = answer.unwrap();
+        for (name, expected) in it.expected(operation) {
+            let Some((_, got)) = answer.iter().find(|(known, _)| *known == name) else { continue };
+            let float = match name {
+                "y" | "dx" | "dresidual" => types.x,
+                "dgamma" | "dbeta" => types.parameters,
+                "saved" => Float::F32,
+                _ => types.running,
+            };
+            let rounding = match float {
+                Float::F32 => 0.0,
+                Float::F16 => f64::powi(2.0, -11),
+                Float::Bf16 => f64::powi(2.0, -8),
+            };
+            let got: Vec<f64> = got.iter().map(|value| f64::from(*value)).collect();
+            let difference = difference(&got, &expected, 1e-5, rounding);
+            assert_eq!(difference, None, "{}: {operation} {name}, {regime} {types:?} {:?}", gpu.name(), it.plain);
+        }
+    }
+}
+
+/// Every activation, with a residual and padded, on all shapes, in all regimes and, some, all types by turns.
+#[test]
+fn the_kernels_are_too() {
+    let types = [Types::all(Float::F16), Types::mixed(Float::Bf16), Types::mixed(Float::F16), Types::all(Float::Bf16)];
+    let in_16_bits = [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::Tanh];
+    let in_f32 = ACTIVATIONS.map(|activation| [(activation, true, false), (activation, false, true)]);
+    let cases = in_f32.into_iter().flatten().map(|case| (case, Types::default()));
+    let cases = cases.chain(in_16_bits.map(|activation| (activation, true, true)).into_iter().zip(types));
+    let cases: Vec<_> = cases.collect();
+    on_every_gpu(|gpu| {
+        for (turn, ((activation, residual, padded), types)) in cases.iter().copied().enumerate() {
+            let (shape, layout) = SHAPES[turn % SHAPES.len()];
+            let regime = [Regime::Resident, Regime::Split, Regime::Cached][turn % 3];
+            let plain = Plain { activation, residual, padded, ..Plain::new(shape, layout) };
+            assert_plain(gpu, &poisoned(plain, types, turn as u64), regime, types);
+        }
+    });
+}
