@@ -71,7 +71,8 @@ impl<'a> Argument<'a> {
     /// The buffer and the bytes of it that kernels see.
     fn range(&self) -> Option<(&'a wgpu::Buffer, std::ops::Range<u64>)> {
         let binding = self.binding.as_ref().filter(|_| self.needs > 0)?;
-        Some((binding.buffer, binding.offset..binding.offset + self.needs))
+        // (Of an empty batch what is not used has not been checked.)
+        Some((binding.buffer, binding.offset..binding.offset.saturating_add(self.needs)))
     }
 }
 

@@ -231,27 +231,6 @@ impl Descriptor {
         self.views.iter().find(|(known, _)| *known == tensor).map(|(_, view)| view)
     }
 
-    /// Bytes of a tensor of x's shape, from the start of its binding to its last value, in whole words.
-    pub(crate) fn tensor_bytes(&self, tensor: Tensor) -> u64 {
-        let values = match self.view_of(tensor) {
-            None => self.shape.iter().fold(1_u64, |n, &axis| n.saturating_mul(axis as u64)),
-            Some(_) if self.shape.contains(&0) => 0,
-            Some(view) => view.reach(&self.shape).map_or(u64::MAX, |(_, last)| last + 1),
-        };
-        values.saturating_mul(self.types.x.bytes()).div_ceil(4).saturating_mul(4)
-    }
-
-    /// Bytes of the saved statistics.
-    pub(crate) fn saved_bytes(&self) -> u64 {
-        let shape = |axis: usize| self.shape.get(axis).copied().unwrap_or(0);
-        let sets = match self.over {
-            Over::Batch => 1,
-            Over::Groups { samples } => shape(0).div_ceil(samples.max(1)).max(1),
-            Over::Steps { .. } => shape(if self.channels_are_last() { 1 } else { 2 }).max(1),
-        };
-        (4 * self.saved_planes() * self.channels() as u64).saturating_mul(sets as u64)
-    }
-
     /// How many sets of running statistics there are: one, or one a step.
     pub(crate) fn running_sets(&self) -> usize {
         match self.over {
@@ -264,18 +243,6 @@ impl Descriptor {
     /// renormalization r and d.
     pub(crate) fn saved_planes(&self) -> u64 {
         if self.renorm.is_some() { 6 } else { 4 }
-    }
-
-    /// Bytes of the mask or the lengths, in whole words; 0 without padding.
-    pub(crate) fn padding_bytes(&self) -> u64 {
-        let samples = self.shape.first().copied().unwrap_or(0) as u64;
-        match self.padding {
-            Padding::None => 0,
-            Padding::Mask(mask) => {
-                (self.values_per_channel() as u64).saturating_mul(u64::from(mask.bits())).div_ceil(32) * 4
-            }
-            Padding::Lengths { .. } => 4 * samples,
-        }
     }
 
     pub(crate) fn channels_are_last(&self) -> bool {

@@ -82,6 +82,22 @@ pub enum PlanError {
         /// What the device has.
         has: u64,
     },
+    /// A number of bytes or of values that 64 bits do not hold.
+    #[error("{what} takes more than a 64-bit number counts; give fewer channels, groups or steps")]
+    Uncountable {
+        /// What takes so much.
+        what: &'static str,
+    },
+    /// [`Capabilities`](crate::recipe::Capabilities) that no device has.
+    #[error("a device whose {capability} is {is} cannot be planned for; it must be {must}")]
+    Capability {
+        /// The field.
+        capability: &'static str,
+        /// Its value.
+        is: u64,
+        /// What it would have to be.
+        must: &'static str,
+    },
     /// A manual choice that this shape or device cannot follow.
     #[error("the choice of {choice} cannot be followed: {because}")]
     Choice {

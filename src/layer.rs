@@ -13,6 +13,7 @@ use crate::operations::{
     BackwardBindings, Extras, Forward, ForwardBindings, FrozenBackwardBindings, InferenceBindings, RunningBindings,
 };
 use crate::plan::Bound;
+use crate::sizes;
 
 const USAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
@@ -49,9 +50,10 @@ impl BatchNorm {
         if channels == 0 {
             return Err(PlanError::NoChannels);
         }
-        let (needs, has) = ((channels as u64).saturating_mul(4), kernels.capabilities().binding_bytes);
+        let what = "a layer's γ";
+        let (needs, has) = (sizes::product(what, &[4, channels as u64])?, kernels.capabilities().binding_bytes);
         if needs > has {
-            let (what, limit) = ("a layer's γ", "max_storage_buffer_binding_size");
+            let limit = "max_storage_buffer_binding_size";
             return Err(PlanError::Limit { what, needs, limit, has });
         }
         let filled = |what, contents: &[u8]| {
@@ -108,17 +110,18 @@ impl BatchNorm {
             return Err(PlanError::Option { option: "types", because });
         }
         let mut layer = Self { options, ..self };
-        let values = layer.channels.saturating_mul(layer.options.running_sets());
-        let (needs, has) = ((values as u64).saturating_mul(4), layer.kernels.capabilities().binding_bytes);
+        let what = "running_mean";
+        let (channels, sets) = (layer.channels as u64, layer.options.running_sets() as u64);
+        let (needs, has) = (sizes::product(what, &[4, channels, sets])?, layer.kernels.capabilities().binding_bytes);
         if needs > has {
             let (what, limit) = ("running statistics of so many steps", "max_storage_buffer_binding_size");
             return Err(PlanError::Limit { what, needs, limit, has });
         }
-        if layer.running_mean.size() != 4 * values as u64 {
+        if layer.running_mean.size() != needs {
             let filled = |what, value: f32| {
-                let contents = vec![value; values];
+                let contents = vec![value; needs as usize / 4];
                 buffer::filled(layer.kernels.device(), what, USAGE, bytemuck::cast_slice(&contents))
-                    .map_err(|message| PlanError::Buffer { what, bytes: 4 * values as u64, message })
+                    .map_err(|message| PlanError::Buffer { what, bytes: needs, message })
             };
             (layer.running_mean, layer.running_variance) =
                 (filled("batchnorm running mean", 0.0)?, filled("batchnorm running variance", 1.0)?);

@@ -150,6 +150,7 @@ mod planner;
 pub mod recipe;
 pub mod reference;
 pub mod shader;
+mod sizes;
 mod statistics;
 pub mod tuning;
 #[cfg(feature = "gpu")]

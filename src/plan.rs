@@ -8,11 +8,11 @@ use wgpu::BufferBinding;
 
 use crate::bind::{self, Argument, Bindings};
 use crate::buffer;
-use crate::descriptor::{Descriptor, Health, Kept, Tensor};
+use crate::descriptor::{Descriptor, Kept, Tensor};
 use crate::error::{BindError, PlanError};
 use crate::kernels::{Kernels, Pipeline};
 use crate::operations::{Extras, RunningBindings};
-use crate::recipe::{Dispatch, Operation, Params, Recipe};
+use crate::recipe::{Dispatch, Params, Recipe};
 use crate::shader::{Access, Permutation, Slot};
 
 /// From the numbers of one dispatch to those of the next: what offsets of uniform buffers are multiples of on
@@ -97,24 +97,18 @@ impl Plan {
         self.recipe.bytes_written
     }
 
-    /// Bytes of γ or β.
-    fn parameter_bytes(&self) -> u64 {
-        (self.descriptor.channels() as u64 * self.descriptor.types.parameters.bytes()).next_multiple_of(4)
-    }
-
     pub(crate) fn tensor<'a>(
         &self,
         tensor: Tensor,
         binding: Option<&BufferBinding<'a>>,
         access: Access,
     ) -> Argument<'a> {
-        self.argument(tensor.name(), binding, self.descriptor.tensor_bytes(tensor), access)
+        self.argument(tensor.name(), binding, access)
     }
 
     /// x of the backward pass, which may be y.
     pub(crate) fn x_or_y<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        let tensor = if self.descriptor.from_y { Tensor::Y } else { Tensor::X };
-        self.argument("x", binding, self.descriptor.tensor_bytes(tensor), Access::Read)
+        self.argument("x", binding, Access::Read)
     }
 
     /// γ, β and their gradients.
@@ -124,7 +118,7 @@ impl Plan {
         binding: Option<&BufferBinding<'a>>,
         access: Access,
     ) -> Argument<'a> {
-        self.argument(name, binding, self.parameter_bytes(), access)
+        self.argument(name, binding, access)
     }
 
     /// γ or β of a backward pass: given without being looked at, it is passed over.
@@ -145,64 +139,43 @@ impl Plan {
     }
 
     pub(crate) fn running<'a>(&self, to: Option<&RunningBindings<'a>>, access: Access) -> [Argument<'a>; 2] {
-        let sets = self.descriptor.running_sets() as u64;
-        let values = self.descriptor.channels() as u64 * sets;
-        let bytes = (values * self.descriptor.types.running.bytes()).next_multiple_of(4);
         [
-            self.argument("running_mean", to.map(|running| &running.mean), bytes, access),
-            self.argument("running_variance", to.map(|running| &running.variance), bytes, access),
+            self.argument("running_mean", to.map(|running| &running.mean), access),
+            self.argument("running_variance", to.map(|running| &running.variance), access),
         ]
     }
 
     pub(crate) fn counter<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        self.argument("counter", binding, 4, Access::Write)
+        self.argument("counter", binding, Access::Write)
     }
 
     pub(crate) fn saved<'a>(&self, binding: &BufferBinding<'a>, access: Access) -> Argument<'a> {
-        self.argument("saved", Some(binding), self.descriptor.saved_bytes(), access)
+        self.argument("saved", Some(binding), access)
     }
 
-    /// So many planes of C values f32.
-    pub(crate) fn planes<'a>(
-        &self,
-        name: &'static str,
-        binding: &BufferBinding<'a>,
-        planes: u64,
-        access: Access,
-    ) -> Argument<'a> {
-        self.argument(name, Some(binding), 4 * planes * self.descriptor.channels() as u64, access)
-    }
-
-    /// How many parts it merges.
-    pub(crate) fn merged_parts(&self) -> u64 {
-        match self.recipe.operation {
-            Operation::Merge(parts) | Operation::MergeBackward(parts) => u64::from(parts),
-            _ => 1,
-        }
+    /// Planes of C values f32.
+    pub(crate) fn planes<'a>(&self, name: &'static str, binding: &BufferBinding<'a>, access: Access) -> Argument<'a> {
+        self.argument(name, Some(binding), access)
     }
 
     pub(crate) fn scratch<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        self.argument("scratch", binding, self.recipe.scratch_bytes, Access::Write)
+        self.argument("scratch", binding, Access::Write)
     }
 
     /// What comes with options.
     pub(crate) fn extras<'a>(&self, extras: &Extras<'a>, signs: Access) -> Vec<Argument<'a>> {
         vec![
-            self.argument("valid", extras.valid.as_ref(), self.descriptor.padding_bytes(), Access::Read),
+            self.argument("valid", extras.valid.as_ref(), Access::Read),
             self.tensor(Tensor::Residual, extras.residual.as_ref(), Access::Read),
             self.tensor(Tensor::Dresidual, extras.dresidual.as_ref(), Access::Write),
-            self.argument("signs", extras.signs.as_ref(), self.recipe.signs_bytes, signs),
-            self.argument("health", extras.health.as_ref(), size_of::<Health>() as u64, Access::Write),
+            // Where none are kept, they may be given all the same.
+            Argument { needs: self.recipe.signs_bytes, ..self.argument("signs", extras.signs.as_ref(), signs) },
+            self.argument("health", extras.health.as_ref(), Access::Write),
         ]
     }
 
-    fn argument<'a>(
-        &self,
-        name: &'static str,
-        binding: Option<&BufferBinding<'a>>,
-        needs: u64,
-        access: Access,
-    ) -> Argument<'a> {
+    fn argument<'a>(&self, name: &'static str, binding: Option<&BufferBinding<'a>>, access: Access) -> Argument<'a> {
+        let needs = self.recipe.argument_bytes(name).unwrap_or(0);
         Argument { name, binding: binding.cloned(), needs, access }
     }
 

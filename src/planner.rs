@@ -11,11 +11,12 @@ mod windows;
 use crate::descriptor::{Activation, Descriptor, Extent, Gradients, Kept, Over, Padding, Tensor};
 use crate::error::PlanError;
 use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Recipe, Regime};
-use crate::shader::{Flag, Kernel, Permutation, Tile};
+use crate::shader::{Access, Flag, Kernel, Permutation, Tile};
+use crate::sizes::Sizes;
 use crate::tuning::Tuning;
 use assembly::{Assembly, without_elements};
 use form::Form;
-use geometry::{Geometry, Groups};
+use geometry::{Geometry, Groups, small};
 use stretches::Stretch;
 use windows::Window;
 
@@ -24,6 +25,7 @@ pub(crate) struct Planner<'a> {
     pub descriptor: &'a Descriptor,
     pub operation: Operation,
     pub extent: Extent,
+    pub sizes: &'a Sizes,
     pub capabilities: &'a Capabilities,
     pub tuning: &'a Tuning,
     pub choice: &'a Choice,
@@ -76,11 +78,8 @@ impl Planner<'_> {
         }
         assembly.assemble(regime)?;
         let Assembly { stretches, dispatches, scratch, .. } = assembly;
-        self.check_binding("scratch", scratch)?;
         let parts = stretches.first().map_or(1, |stretch| stretch.params.all_parts);
-        let recipe = self.summary(regime, geometry, form, parts, dispatches, scratch);
-        self.check_binding("the saved statistics", recipe.saved_bytes)?;
-        self.check_binding("the activation's signs", recipe.signs_bytes)?;
+        let recipe = self.summary(regime, geometry, form, parts, dispatches, scratch)?;
         // Kernels count them from the start of x.
         if recipe.signs_bytes > 0 && self.values() / geometry.width() > u64::from(u32::MAX) {
             let (what, limit, has) = ("the activation's signs", "a 32-bit index", u64::from(u32::MAX));
@@ -93,9 +92,7 @@ impl Planner<'_> {
     fn of_nothing(&self) -> Result<Recipe, PlanError> {
         // As many as have statistics, with groups and steps too.
         let channels = self.extent.channels as u32;
-        let units = self.descriptor.saved_bytes() / (4 * self.descriptor.saved_planes());
-        self.check_binding("a plane of the saved statistics", 4 * units)?;
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let units = small("the channels of all groups", self.sizes.units)?;
         let groups = units / channels;
         let (stepped, [channel_divisor, group_divisor]) = match self.descriptor.over {
             Over::Steps { .. } if !self.descriptor.channels_are_last() => (true, [groups, 1]),
@@ -138,7 +135,7 @@ impl Planner<'_> {
             Operation::Forward => {
                 let flags = self.outcome_flags(false).and(self.padding_flags());
                 assembly.over_units(Kernel::ForwardSettle, flags)?;
-                assembly.scratch = assembly.forward_records();
+                assembly.scratch = assembly.forward_records()?;
                 assembly.move_running()?;
             }
             Operation::UpdateRunning => assembly.move_running()?,
@@ -150,11 +147,11 @@ impl Planner<'_> {
             }
             Operation::Gather => {
                 assembly.over_units(Kernel::Gather, self.padding_flags())?;
-                assembly.scratch = assembly.forward_records();
+                assembly.scratch = assembly.forward_records()?;
             }
             Operation::GatherBackward => {
                 assembly.over_units(Kernel::GatherBackward, without_elements(self.backward_flags(false)))?;
-                assembly.scratch = assembly.backward_records();
+                assembly.scratch = assembly.backward_records()?;
             }
             Operation::Merge(_) | Operation::MergeBackward(_) | Operation::Finalize | Operation::FinalizeBackward => {
                 assembly.step()?;
@@ -162,8 +159,7 @@ impl Planner<'_> {
             _ => {}
         }
         let Assembly { dispatches, scratch, .. } = assembly;
-        self.check_binding("scratch", scratch)?;
-        Ok(self.summary(Regime::Elementwise, geometry, form, 1, dispatches, scratch))
+        self.summary(Regime::Elementwise, geometry, form, 1, dispatches, scratch)
     }
 
     fn summary(
@@ -174,15 +170,15 @@ impl Planner<'_> {
         parts: u32,
         dispatches: Vec<Dispatch>,
         scratch_bytes: u64,
-    ) -> Recipe {
+    ) -> Result<Recipe, PlanError> {
+        self.check_bindings(&dispatches, scratch_bytes)?;
         let banded = |dispatch: &&Dispatch| dispatch.permutation.flags.has(Flag::Banded);
         let bands = 1 + dispatches.iter().filter(banded).count() as u32;
         let (bytes_read, bytes_written) = self.traffic(&dispatches, geometry, scratch_bytes, bands > 1);
         let uses_signs =
             self.kept() == Kept::Signs && (self.keeps_signs() || self.tensors().contains(&(Tensor::Dy, Tensor::Dy)));
-        let units = geometry.channels();
         let saves = matches!(self.operation, Operation::Forward | Operation::Finalize);
-        Recipe {
+        Ok(Recipe {
             operation: self.operation,
             regime,
             channels_last: geometry.channels_last,
@@ -193,12 +189,13 @@ impl Planner<'_> {
             bands,
             dispatches,
             scratch_bytes,
-            saved_bytes: if saves { 4 * self.descriptor.saved_planes() * units } else { 0 },
+            saved_bytes: if saves { self.sizes.bytes("saved") } else { 0 },
             kept: self.kept(),
-            signs_bytes: if uses_signs { self.values().div_ceil(32) * 4 } else { 0 },
+            signs_bytes: if uses_signs { self.sizes.bytes("signs") } else { 0 },
             bytes_read,
             bytes_written,
-        }
+            sizes: self.sizes.clone(),
+        })
     }
 
     fn values(&self) -> u64 {
@@ -239,10 +236,34 @@ impl Planner<'_> {
         self.capabilities.invocations.min(MOST_INVOCATIONS)
     }
 
-    fn check_binding(&self, what: &'static str, needs: u64) -> Result<(), PlanError> {
-        let has = self.capabilities.binding_bytes;
-        let limit = "max_storage_buffer_binding_size";
-        if needs > has { Err(PlanError::Limit { what, needs, limit, has }) } else { Ok(()) }
+    /// Checks that the device binds as much as each dispatch does, and that kernels can count it.
+    fn check_bindings(&self, dispatches: &[Dispatch], scratch: u64) -> Result<(), PlanError> {
+        for Dispatch { permutation, pieces, .. } in dispatches {
+            for slot in permutation.slots().iter().filter(|slot| slot.access != Access::Uniform) {
+                let (what, needs) = match pieces.iter().find(|piece| piece.slot == slot.name) {
+                    Some(piece) => (piece.argument, piece.bytes),
+                    None => self.sizes.get(&slot.name).unwrap_or(("scratch", scratch)),
+                };
+                let (limit, has) = ("max_storage_buffer_binding_size", self.capabilities.binding_bytes);
+                if needs > has {
+                    return Err(PlanError::Limit { what, needs, limit, has });
+                }
+                // Tensors and records are counted in V, what there is a channel in words.
+                let wide = if permutation.flags.has(Flag::Wide) { 4 } else { 1 };
+                let element = match slot.name.as_str() {
+                    "scratch" => 4 * wide,
+                    name if Tensor::ALL.iter().any(|tensor| tensor.name() == name) => {
+                        self.descriptor.types.x.bytes() * wide
+                    }
+                    _ => 4,
+                };
+                let (needs, limit, has) = (needs / element, "a 32-bit index", u64::from(u32::MAX));
+                if needs > has {
+                    return Err(PlanError::Limit { what, needs, limit, has });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn fits_bindings(&self, permutation: &Permutation) -> bool {
@@ -372,8 +393,8 @@ impl Planner<'_> {
 
     /// Enough workgroups in two dimensions.
     fn grid(&self, workgroups: u64) -> Result<[u32; 2], PlanError> {
-        let most = u64::from(self.capabilities.workgroups.max(1));
-        let rows = workgroups.div_ceil(most);
+        let most = u64::from(self.capabilities.workgroups);
+        let rows = workgroups.div_ceil(most.max(1));
         if rows > most || workgroups > u64::from(u32::MAX) {
             let (what, limit) = ("the grid", "max_compute_workgroups_per_dimension");
             return Err(PlanError::Limit { what, needs: rows, limit, has: most });
@@ -386,17 +407,11 @@ impl Planner<'_> {
     /// once.
     fn traffic(&self, dispatches: &[Dispatch], geometry: Geometry, scratch: u64, bands: bool) -> (u64, u64) {
         let x = self.values() * self.descriptor.types.x.bytes();
-        let channel = self.extent.channels;
-        let units = geometry.channels();
-        let parameters = channel * self.descriptor.types.parameters.bytes();
-        let running = channel * self.descriptor.running_sets() as u64 * self.descriptor.types.running.bytes();
-        let bits = self.values().div_ceil(32) * 4;
         let size = |name: &str| match name {
-            "gamma" | "beta" | "dgamma" | "dbeta" => parameters,
-            "running_mean" | "running_variance" => running,
-            "saved" => 4 * units,
-            "signs" => bits,
-            "valid" => self.descriptor.padding_bytes(),
+            "gamma" | "beta" | "dgamma" | "dbeta" | "running_mean" | "running_variance" | "signs" | "valid" => {
+                self.sizes.get(name).map_or(0, |(_, bytes)| bytes)
+            }
+            "saved" => 4 * self.sizes.units,
             // In bands.
             name if Tensor::ALL.iter().any(|tensor| tensor.name() == name) => x,
             _ => 0,

@@ -8,6 +8,7 @@ use crate::descriptor::{Descriptor, Gradients, Kept};
 use crate::error::PlanError;
 use crate::planner::Planner;
 use crate::shader::{BLOCK, FIRST, FOLD, Flag, Kernel, Permutation, Tile, last_lanes};
+use crate::sizes::Sizes;
 use crate::tuning::{AdapterKind, Order, Tuning};
 
 /// What a recipe must know of a device.
@@ -45,6 +46,18 @@ impl Capabilities {
             int64: false,
             alignment: 256,
         }
+    }
+
+    /// Refuses what would have no meaning; where there is too little of something, what needs it says so.
+    fn check(&self) -> Result<(), PlanError> {
+        let (least, must) = match self.int64 {
+            true => (32, "a power of two, and at least 32 with 64-bit integers"),
+            false => (16, "a power of two, and at least 16"),
+        };
+        if !self.alignment.is_power_of_two() || self.alignment < least {
+            return Err(PlanError::Capability { capability: "alignment", is: self.alignment, must });
+        }
+        Ok(())
     }
 }
 
@@ -298,6 +311,7 @@ pub struct Recipe {
     pub bytes_read: u64,
     /// Bytes that they write.
     pub bytes_written: u64,
+    pub(crate) sizes: Sizes,
 }
 
 impl Recipe {
@@ -313,6 +327,7 @@ impl Recipe {
         tuning: &Tuning,
         choice: &Choice,
     ) -> Result<Self, PlanError> {
+        capabilities.check()?;
         let extent = descriptor.extent()?;
         let by_constants =
             matches!(operation, Operation::Inference | Operation::FrozenBackward(_) | Operation::Normalize);
@@ -343,8 +358,18 @@ impl Recipe {
         if operation.is_a_step() {
             descriptor.check_steps()?;
         }
-        let planner = Planner { descriptor, operation, extent, capabilities, tuning, choice };
+        let sizes = Sizes::of(descriptor, operation)?;
+        let planner = Planner { descriptor, operation, extent, sizes: &sizes, capabilities, tuning, choice };
         planner.recipe()
+    }
+
+    /// Bytes of an argument, named as in the bindings of the operation (those of running statistics `running_mean` and
+    /// `running_variance`), from the start of its binding: whole words. `None` where nothing is called so.
+    pub fn argument_bytes(&self, argument: &str) -> Option<u64> {
+        match argument {
+            "scratch" => Some(self.scratch_bytes),
+            name => self.sizes.get(name).map(|(_, bytes)| bytes),
+        }
     }
 
     /// The most loop iterations that one invocation makes in a dispatch, all its loops together. Some

@@ -408,7 +408,7 @@ impl Units {
             Over::Batch => whole,
             Over::Groups { samples: of_group } => Self {
                 groups: samples.div_ceil(of_group).max(1),
-                of_group: positions / samples.max(1) * of_group,
+                of_group: (positions / samples.max(1)).saturating_mul(of_group),
                 ..whole
             },
             Over::Steps { .. } => {

@@ -12,6 +12,7 @@ use crate::gpu::Gpu;
 use crate::kernels::Kernels;
 use crate::recipe::Operation;
 use crate::reference::{self, Statistics, Tensors, Units};
+use crate::sizes::Sizes;
 use arena::{AnyPlan, Arena, Tensor};
 use form::Form;
 use tolerance::Bent;
@@ -257,7 +258,7 @@ impl Problem {
             false => vec![],
         };
         let signs: Vec<f32> = signs.into_iter().map(|z| f32::from(Bent(epilogue.activation).side(z))).collect();
-        let saved = descriptor.saved_bytes() as usize / 4;
+        let saved = Sizes::of(descriptor, operation).map_or(0, |sizes| sizes.bytes("saved") as usize / 4);
         let counter = [f32::from_bits(self.batches)];
         let tensors = [
             only(makes_y || back, given("x", of_x(x), &self.input(operation))),

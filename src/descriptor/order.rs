@@ -19,7 +19,7 @@ impl Descriptor {
         let shape = moved(self.shape.clone(), from, to);
         let dense = View::dense(&self.shape);
         let views =
-            Tensor::ALL.into_iter().map(|tensor| (tensor, self.view_of(tensor).unwrap_or(&dense).permuted(&order)));
+            Tensor::ALL.into_iter().map(|tensor| (tensor, self.view_of(tensor).unwrap_or(&dense).in_order(&order)));
         let views = views.filter(|(_, view)| !view.is_dense(&shape)).collect();
         let layout = match (from, to) {
             (from, to) if from < to => Layout::ChannelsLast,
@@ -84,7 +84,7 @@ mod tests {
 
     /// `[8, 64, 7, 5]` whose pixels have their channels side by side.
     fn images() -> Descriptor {
-        let view = View::of_dense(&[8, 7, 5, 64], &[]).permuted(&[0, 3, 1, 2]);
+        let view = View::of_dense(&[8, 7, 5, 64], &[]).in_order(&[0, 3, 1, 2]);
         let images = Descriptor::new([8, 64, 7, 5], Layout::ChannelsFirst);
         Tensor::ALL.into_iter().fold(images, |images, tensor| images.view(tensor, view.clone()))
     }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn planes_of_channels_are_channels_first() {
-        let view = View::of_dense(&[8, 64, 7, 5], &[]).permuted(&[0, 2, 3, 1]);
+        let view = View::of_dense(&[8, 64, 7, 5], &[]).in_order(&[0, 2, 3, 1]);
         let of = Descriptor::new([8, 7, 5, 64], Layout::ChannelsLast).padding(Padding::Lengths { axis: 2 });
         let of = Tensor::ALL.into_iter().fold(of, |of, tensor| of.view(tensor, view.clone()));
         let lying = Descriptor::new([8, 64, 7, 5], Layout::ChannelsFirst).padding(Padding::Lengths { axis: 3 });

@@ -68,12 +68,26 @@ impl View {
     }
 
     /// The same view with its axes in another order: axis i of the result is axis `order[i]` of this one.
-    pub fn permuted(&self, order: &[usize]) -> Self {
-        Self { offset: self.offset, strides: order.iter().map(|&axis| self.strides[axis]).collect() }
+    ///
+    /// # Errors
+    /// [`PlanError::Option`] where the order does not name each axis of the view once.
+    pub fn permuted(&self, order: &[usize]) -> Result<Self, PlanError> {
+        let mut named = order.to_vec();
+        named.sort_unstable();
+        if !named.iter().copied().eq(0..self.strides.len()) {
+            let because = format!("{order:?} does not name each of the view's {} axes once", self.strides.len());
+            return Err(PlanError::Option { option: "permuted", because });
+        }
+        Ok(self.in_order(order))
     }
 }
 
 impl View {
+    /// The same where the order is known to be one.
+    pub(crate) fn in_order(&self, order: &[usize]) -> Self {
+        Self { offset: self.offset, strides: order.iter().map(|&axis| self.strides[axis]).collect() }
+    }
+
     /// The strides of a dense tensor.
     pub(crate) fn dense(shape: &[usize]) -> Self {
         Self::of_dense(shape, &[])
@@ -106,7 +120,8 @@ impl View {
         if shape.contains(&0) {
             return Ok(());
         }
-        let wide = 1 << 42;
+        // (`of_dense` gives the greatest stride there is where it cannot count.)
+        let wide = (1 << 42).min(isize::MAX as u64 - 1);
         let far = shape.iter().zip(strides).any(|(size, stride)| *size > 1 && stride.unsigned_abs() as u64 > wide);
         if far || *offset as u64 > wide || self.reach(shape).is_some_and(|(_, last)| last > wide) {
             return refuse("it reaches beyond 2^42 values".to_owned());

@@ -172,7 +172,7 @@ impl Gather {
     pub fn bind(&self, to: &GatherBindings<'_>) -> Result<Bound, BindError> {
         let mut arguments = vec![
             self.0.tensor(Tensor::X, Some(&to.x), Read),
-            self.0.planes("statistics", &to.statistics, 3, Write),
+            self.0.planes("statistics", &to.statistics, Write),
             self.0.scratch(to.scratch.as_ref()),
         ];
         arguments.extend(self.0.extras(&to.extras, Read));
@@ -186,8 +186,8 @@ impl Merge {
     /// # Errors
     /// As [`Gather::bind`].
     pub fn bind(&self, to: &MergeBindings<'_>) -> Result<Bound, BindError> {
-        let many = self.0.planes("many", &to.many, 3 * self.0.merged_parts(), Read);
-        self.0.bind(&[many, self.0.planes("statistics", &to.statistics, 3, Write)])
+        let many = self.0.planes("many", &to.many, Read);
+        self.0.bind(&[many, self.0.planes("statistics", &to.statistics, Write)])
     }
 }
 
@@ -198,12 +198,12 @@ impl Finalize {
     /// As [`Gather::bind`].
     pub fn bind(&self, to: &FinalizeBindings<'_>) -> Result<Bound, BindError> {
         let mut arguments = vec![
-            self.0.planes("statistics", &to.statistics, 3, Read),
+            self.0.planes("statistics", &to.statistics, Read),
             self.0.parameter("gamma", to.gamma.as_ref(), Read),
             self.0.parameter("beta", to.beta.as_ref(), Read),
             self.0.counter(to.counter.as_ref()),
             self.0.saved(&to.saved, Write),
-            self.0.planes("scale_and_shift", &to.scale_and_shift, 2, Write),
+            self.0.planes("scale_and_shift", &to.scale_and_shift, Write),
         ];
         arguments.extend(self.0.running(to.running.as_ref(), Write));
         arguments.extend(self.0.extras(&to.extras, Read));
@@ -241,7 +241,7 @@ impl GatherBackward {
             self.0.optional_parameter("gamma", to.gamma.as_ref()),
             self.0.optional_parameter("beta", to.extras.beta.as_ref()),
             self.0.saved(&to.saved, Read),
-            self.0.planes("sums", &to.sums, 2, Write),
+            self.0.planes("sums", &to.sums, Write),
             self.0.scratch(to.scratch.as_ref()),
         ];
         arguments.extend(self.0.extras(&to.extras, Read));
@@ -255,8 +255,8 @@ impl MergeBackward {
     /// # Errors
     /// As [`Gather::bind`].
     pub fn bind(&self, to: &MergeBackwardBindings<'_>) -> Result<Bound, BindError> {
-        let many = self.0.planes("many", &to.many, 2 * self.0.merged_parts(), Read);
-        self.0.bind(&[many, self.0.planes("sums", &to.sums, 2, Write)])
+        let many = self.0.planes("many", &to.many, Read);
+        self.0.bind(&[many, self.0.planes("sums", &to.sums, Write)])
     }
 }
 
@@ -267,12 +267,12 @@ impl FinalizeBackward {
     /// As [`Gather::bind`].
     pub fn bind(&self, to: &FinalizeBackwardBindings<'_>) -> Result<Bound, BindError> {
         self.0.bind(&[
-            self.0.planes("sums", &to.sums, 2, Read),
+            self.0.planes("sums", &to.sums, Read),
             self.0.saved(&to.saved, Read),
             self.0.parameter("gamma", to.gamma.as_ref(), Read),
             self.0.parameter("dgamma", Some(&to.dgamma), Write),
             self.0.parameter("dbeta", Some(&to.dbeta), Write),
-            self.0.planes("coefficients", &to.coefficients, 3, Write),
+            self.0.planes("coefficients", &to.coefficients, Write),
         ])
     }
 }
@@ -289,7 +289,7 @@ impl ApplyBackward {
             self.0.parameter("gamma", to.gamma.as_ref(), Read),
             self.0.optional_parameter("beta", to.extras.beta.as_ref()),
             self.0.saved(&to.saved, Read),
-            self.0.planes("sums", &to.sums, 2, Read),
+            self.0.planes("sums", &to.sums, Read),
             self.0.tensor(Tensor::Dx, Some(&to.dx), Write),
         ];
         arguments.extend(self.0.extras(&to.extras, Read));

@@ -6,6 +6,7 @@ use crate::descriptor::{Descriptor, Gradients, Momentum};
 use crate::error::PlanError;
 use crate::recipe::{Dispatch, Operation, Params, Piece, Regime};
 use crate::shader::{Flag, Flags, Kernel, Permutation};
+use crate::sizes;
 
 /// The dispatches of a recipe as they are put together.
 pub(super) struct Assembly<'a, 'b> {
@@ -54,7 +55,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
             Operation::Gather => {
                 let first = |i, params: &Params| planner.forward_first(false, i, params);
                 self.over_windows(Kernel::ForwardPartial, first)?;
-                self.scratch = self.forward_records();
+                self.scratch = self.forward_records()?;
                 self.over_units(Kernel::Gather, planner.padding_flags())
             }
             Operation::Normalize => {
@@ -67,9 +68,6 @@ impl<'a, 'b> Assembly<'a, 'b> {
                     let because = format!("there are {parts}; one call merges 1 to {MOST_CHUNKS}");
                     return Err(PlanError::Option { option: "parts", because });
                 }
-                // At most three planes a part.
-                let bytes = 12 * u64::from(parts) * planner.extent.channels;
-                planner.check_binding("the statistics of all parts", bytes)?;
                 self.stretches[0].params.all_parts = parts;
                 let forward = matches!(planner.operation, Operation::Merge(_));
                 self.small(if forward { Kernel::Merge } else { Kernel::MergeBackward }, Flags::default(), units)
@@ -85,7 +83,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
                 let flags = backward.and(Flags::of(&[(Flag::Dresidual, dresidual)]));
                 self.over_windows(Kernel::BackwardPartial, |_, _| flags)?;
                 self.over_units(Kernel::GatherBackward, without_elements(backward))?;
-                self.scratch = self.backward_records();
+                self.scratch = self.backward_records()?;
                 Ok(())
             }
             Operation::FinalizeBackward => {
@@ -107,9 +105,9 @@ impl<'a, 'b> Assembly<'a, 'b> {
     }
 
     /// Two V a part and unit, and the planes of `shared/parts.wgsl`.
-    pub(super) fn backward_records(&self) -> u64 {
+    pub(super) fn backward_records(&self) -> Result<u64, PlanError> {
         let Params { units, all_parts, .. } = self.stretches[0].params;
-        self.v() * u64::from(units) * (2 * u64::from(all_parts) + 6)
+        sizes::product("scratch", &[self.v(), units.into(), 2 * u64::from(all_parts) + 6])
     }
 
     fn permutation(&self, kernel: Kernel, flags: Flags) -> Permutation {
@@ -211,7 +209,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
         let moves = if settles { can_move && self.fits(ForwardSettle, outcome(true)) } else { moves };
         let counts = planner.outcome_flags(moves).has(Flag::Counter);
 
-        self.scratch = self.forward_records();
+        self.scratch = self.forward_records()?;
         self.in_two_passes(Passes {
             kernels: [ForwardPartial, ForwardSettle, ForwardApply],
             first: &|i, params| planner.forward_first(counts, i, params),
@@ -232,9 +230,9 @@ impl<'a, 'b> Assembly<'a, 'b> {
     }
 
     /// Three V a part and unit, and the planes of `shared/records.wgsl`.
-    pub(super) fn forward_records(&self) -> u64 {
+    pub(super) fn forward_records(&self) -> Result<u64, PlanError> {
         let Params { units, all_parts, .. } = self.stretches[0].params;
-        self.v() * u64::from(units) * (3 * u64::from(all_parts) + 4)
+        sizes::product("scratch", &[self.v(), units.into(), 3 * u64::from(all_parts) + 4])
     }
 
     /// The running statistics moved by what has been saved.
@@ -284,13 +282,13 @@ impl<'a, 'b> Assembly<'a, 'b> {
             Regime::Cached => Some(Kernel::BackwardCached),
             _ => None,
         };
-        let records = if in_one.is_some() { 0 } else { self.backward_records() };
+        let records = if in_one.is_some() { 0 } else { self.backward_records()? };
         // Gradients of every group's channels, to be added up.
         let grouped = self.geometry.groups.is_some() && sums;
         let alignment = planner.capabilities.alignment;
         let channels = 4 * u64::from(units) * if self.geometry.channels_last { self.geometry.width() } else { 1 };
-        let gradients = [records.next_multiple_of(alignment), 0];
-        let gradients = [gradients[0], (gradients[0] + channels).next_multiple_of(alignment)];
+        let behind = |end| sizes::aligned("scratch", end, alignment);
+        let gradients = [behind(records)?, behind(sizes::sum("scratch", &[behind(records)?, channels])?)?];
         let from = self.dispatches.len();
         if let Some(kernel) = in_one {
             self.over_windows(kernel, |_, _| all)?;
@@ -344,7 +342,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
             self.scratch = records;
         }
         if grouped {
-            self.scratch = gradients[1] + channels;
+            self.scratch = sizes::sum("scratch", &[gradients[1], channels])?;
             for dispatch in &mut self.dispatches[from..] {
                 let region = |slot, offset, bytes| Piece { slot, argument: "scratch", offset, bytes };
                 dispatch.pieces.push(region("dgamma", gradients[0], channels));

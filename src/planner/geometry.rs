@@ -107,10 +107,6 @@ impl Planner<'_> {
             return Err(PlanError::Choice { choice: "wide", because });
         }
         let width = if wide { 4 } else { 1 };
-        let small = |what, needs: u64| {
-            let (limit, has) = ("a 32-bit index", u64::from(i32::MAX as u32));
-            u32::try_from(needs).ok().filter(|_| needs <= has).ok_or(PlanError::Limit { what, needs, limit, has })
-        };
         if let Over::Steps { .. } = over {
             let first = !self.descriptor.channels_are_last();
             let units = small("the channels of all steps", channels * steps)?;
@@ -232,7 +228,13 @@ impl Planner<'_> {
     }
 }
 
+/// A number that kernels count to.
+pub(super) fn small(what: &'static str, needs: u64) -> Result<u32, PlanError> {
+    let (limit, has) = ("a 32-bit index", u64::from(i32::MAX as u32));
+    u32::try_from(needs).ok().filter(|_| needs <= has).ok_or(PlanError::Limit { what, needs, limit, has })
+}
+
 /// The greatest power of two, up to `run`, that divides `row`.
-fn common(row: u64, run: u64) -> u64 {
+pub(super) fn common(row: u64, run: u64) -> u64 {
     run.min(1 << row.trailing_zeros().min(32))
 }

@@ -177,9 +177,9 @@ impl Planner<'_> {
             Padding::Lengths { axis } => {
                 let shape = &self.descriptor.shape;
                 let channel = if self.descriptor.channels_are_last() { shape.len() - 1 } else { 1 };
-                let behind = (axis + 1..shape.len()).filter(|axis| *axis != channel).map(|axis| shape[axis]);
+                let behind = (axis + 1..shape.len()).filter(|axis| *axis != channel).map(|axis| shape[axis] as u64);
                 params.along = shape[axis] as u32;
-                params.after = behind.product::<usize>() as u32;
+                params.after = behind.product::<u64>() as u32;
                 params.per_sample = (positions / self.samples()) as u32;
             }
         }
@@ -187,7 +187,7 @@ impl Planner<'_> {
             let (what, limit) = ("the positions of a mask", "a 32-bit index");
             return Err(PlanError::Limit { what, needs: positions, limit, has: u64::from(u32::MAX) });
         }
-        self.check_binding("the mask", self.descriptor.padding_bytes())
+        Ok(())
     }
 
     /// Parts of a unit: enough to fill the adapter, none so small that lanes go without a chunk, none

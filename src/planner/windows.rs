@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::geometry::common;
 use super::{Geometry, Planner};
 use crate::descriptor::{Activation, Kept, Tensor, View};
 use crate::error::PlanError;
@@ -117,7 +118,7 @@ impl Planner<'_> {
 
     /// What one binding reaches, and no more than kernels count.
     fn binding_reach(&self, geometry: Geometry) -> u64 {
-        self.capabilities.binding_bytes.min(u64::from(i32::MAX as u32) * self.v_bytes(geometry))
+        self.capabilities.binding_bytes.min(MOST_ELEMENTS * self.v_bytes(geometry))
     }
 
     /// x in as few blocks as fit a binding each: of whole rows, else of whole units of a row, else of parts of
@@ -126,52 +127,59 @@ impl Planner<'_> {
         let Geometry { units, rows, inner, groups, .. } = geometry;
         let whole = Window::whole(geometry);
         let (reach, v) = (self.binding_reach(geometry), self.v_bytes(geometry));
-        let too_large = |needs| {
-            let (what, limit) = ("x", "max_storage_buffer_binding_size");
-            Err(PlanError::Limit { what, needs, limit, has: self.capabilities.binding_bytes })
-        };
         let tensors = self.tensors();
         if tensors.is_empty() {
             return Ok(vec![Window { rows: 0..1, units: 0..units, inner: 0..1 }]);
         }
-        let most = tensors.iter().map(|(_, tensor)| self.descriptor.tensor_bytes(*tensor)).max().unwrap_or(0);
-        if most <= reach {
+        let most = tensors.iter().map(|(_, tensor)| self.sizes.bytes(tensor.name())).max().unwrap_or(0);
+        // Views may have one place for many values, each of which kernels count.
+        let elements = self.values() / geometry.width();
+        if most <= reach && elements <= MOST_ELEMENTS {
             return Ok(vec![whole]);
         }
+        let too_large = || match self.capabilities.binding_bytes {
+            has if most > has => {
+                PlanError::Limit { what: "x", needs: most, limit: "max_storage_buffer_binding_size", has }
+            }
+            _ => {
+                let needs = elements.max(most / v);
+                PlanError::Limit { what: "x", needs, limit: "a 32-bit index", has: MOST_ELEMENTS }
+            }
+        };
         if self.is_strided() {
-            return self.windows_of_samples(geometry, reach).map_or_else(|| too_large(most), Ok);
+            return self.windows_of_samples(geometry, reach).ok_or_else(too_large);
         }
         if groups.is_some() {
-            return too_large(most);
+            return Err(too_large());
         }
         // A block may start up to an alignment before its first value.
         let room = reach.saturating_sub(self.capabilities.alignment) / v;
-        let pieces = |of: u64, size: u64| {
-            let most = (room / size.max(1)).min(of);
-            (most > 0)
-                .then(|| (0..of.div_ceil(most)).map(move |i| i * most..((i + 1) * most).min(of)).collect::<Vec<_>>())
-        };
-        let unit = |range: &Range<u64>| range.start as u32..range.end as u32;
-        let windows: Vec<Window> = if let Some(rows) = pieces(rows, u64::from(units) * inner) {
-            rows.into_iter().map(|rows| Window { rows, ..whole.clone() }).collect()
-        } else if let Some(ranges) = pieces(u64::from(units), inner) {
-            let of_row = |row: u64| ranges.iter().map(move |range| (row, unit(range)));
-            (0..rows)
-                .flat_map(of_row)
-                .map(|(row, units)| Window { rows: row..row + 1, units, ..whole.clone() })
-                .take(MOST_WINDOWS + 1)
-                .collect()
+        let fitting = |of: u64, size: u64| Some((room / size.max(1)).min(of)).filter(|most| *most > 0);
+        let of_units = u64::from(units);
+        let [of_row, of_unit, of_inner] = if let Some(most) = fitting(rows, of_units * inner) {
+            [most, of_units, inner]
+        } else if let Some(most) = fitting(of_units, inner) {
+            [1, most, inner]
+        } else if let Some(most) = fitting(inner, 1) {
+            [1, 1, most]
         } else {
-            let Some(pieces) = pieces(inner, 1) else { return too_large(most) };
-            let of_row = |row: u64| (0..units).map(move |unit| (row, unit));
-            (0..rows)
-                .flat_map(of_row)
-                .flat_map(|(row, unit)| pieces.iter().map(move |inner| (row, unit, inner.clone())))
-                .map(|(row, unit, inner)| Window { rows: row..row + 1, units: unit..unit + 1, inner })
-                .take(MOST_WINDOWS + 1)
-                .collect()
+            return Err(too_large());
         };
-        if windows.len() > MOST_WINDOWS { too_large(most) } else { Ok(windows) }
+        let axes = [(rows, of_row), (of_units, of_unit), (inner, of_inner)];
+        let many = axes.iter().fold(1_u64, |many, (of, most)| many.saturating_mul(of.div_ceil(*most)));
+        if many > MOST_WINDOWS as u64 {
+            return Err(too_large());
+        }
+        let [rows, units, inner] =
+            axes.map(|(of, most)| (0..of.div_ceil(most)).map(move |i| i * most..((i + 1) * most).min(of)));
+        let mut windows = Vec::with_capacity(many as usize);
+        for rows in rows {
+            for units in units.clone() {
+                let units = units.start as u32..units.end as u32;
+                windows.extend(inner.clone().map(|inner| Window { rows: rows.clone(), units: units.clone(), inner }));
+            }
+        }
+        Ok(windows)
     }
 
     /// Views in blocks of whole samples.
@@ -180,7 +188,12 @@ impl Planner<'_> {
             return None;
         }
         let samples = self.samples();
-        let fits = |n: u64| self.tensors().iter().all(|(_, tensor)| self.piece(*tensor, &(0..n)).1 <= reach);
+        let of_sample = self.values() / geometry.width() / samples;
+        let tensors = self.tensors();
+        let fits = |n: u64| {
+            let bound = |tensor| self.piece(tensor, &(0..n)).1 + if n < samples { self.lag(tensor) } else { 0 };
+            n * of_sample <= MOST_ELEMENTS && tensors.iter().all(|(_, tensor)| bound(*tensor) <= reach)
+        };
         // Bytes grow with the samples.
         let (mut most, mut beyond) = (0, samples + 1);
         while beyond - most > 1 {
@@ -197,6 +210,15 @@ impl Planner<'_> {
             inner: 0..geometry.inner,
         };
         Some((0..samples.div_ceil(most)).map(window).collect())
+    }
+
+    /// How much more than a first window of a view any other may bind: as far as it may start behind what bindings
+    /// are aligned to.
+    fn lag(&self, tensor: Tensor) -> u64 {
+        let dense = View::dense(&self.descriptor.shape);
+        let step = self.descriptor.view_of(tensor).unwrap_or(&dense).strides[0].unsigned_abs() as u64;
+        let (step, alignment) = (step * self.descriptor.types.x.bytes(), self.capabilities.alignment);
+        (alignment - common(step, alignment)).next_multiple_of(4)
     }
 
     /// Where some samples of a tensor are: the binding's offset and size in bytes, and the value within it at
@@ -271,7 +293,7 @@ impl Planner<'_> {
             params.signs_base = (offset / v) as u32;
             for (slot, tensor) in self.tensors() {
                 let bytes = match windows {
-                    1 => self.descriptor.tensor_bytes(tensor),
+                    1 => self.sizes.bytes(tensor.name()),
                     _ => (end * v - offset).div_ceil(4) * 4,
                 };
                 pieces.push(Piece { slot: slot.name(), argument: argument(slot, tensor), offset, bytes });
@@ -288,6 +310,9 @@ impl Planner<'_> {
         Ok(pieces)
     }
 }
+
+/// Elements of a window, which kernels count.
+const MOST_ELEMENTS: u64 = i32::MAX as u64;
 
 /// Blocks that x may be cut in. Each takes two or three dispatches.
 pub(super) const MOST_WINDOWS: usize = 4_096;

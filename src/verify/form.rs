@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use crate::descriptor::{Descriptor, Float, Tensor, View};
+use crate::sizes;
 
 /// What must be overwritten, or left alone: in every type a NaN that no kernel makes.
 pub(super) const POISON: u32 = 0x7fe5_7fe5;
@@ -27,7 +28,7 @@ impl Form {
         match descriptor.view_of(tensor) {
             None => Self::Dense(float),
             Some(view) => {
-                let words = descriptor.tensor_bytes(tensor) as usize / 4;
+                let words = sizes::tensor_bytes(descriptor, tensor).map_or(0, |bytes| bytes as usize / 4);
                 Self::Placed { float, places: places(view, descriptor.shape()), words }
             }
         }

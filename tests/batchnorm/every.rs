@@ -104,7 +104,7 @@ const SHAPES: [(&[usize], Layout); 9] = [
 fn devices() -> [Capabilities; 4] {
     let promised = Capabilities::webgpu_default(AdapterKind::Gpu);
     let buffers = |storage_buffers| Capabilities { storage_buffers, ..promised };
-    [buffers(4), buffers(8), buffers(10), Capabilities { binding_bytes: 4_096, alignment: 16, ..buffers(10) }]
+    [buffers(4), buffers(8), buffers(10), Capabilities { binding_bytes: 4_096, alignment: 32, ..buffers(10) }]
 }
 
 /// By rule, split, cached, and in tiles in which a lane keeps more or fewer elements.

@@ -1,16 +1,90 @@
-//! Random descriptors and random buffers on the noop device: what is bound runs without a word from wgpu,
-//! what is not is an error, and nothing panics.
+//! Random cases, a fixed number in the tests and for as long as one likes with `cargo xtask fuzz`; the smallest that
+//! fails is what is printed, with the seed that leads to it.
+//!
+//! Here: random descriptors and random buffers on the noop device: what is bound runs without a word from wgpu, what is
+//! not is an error, and nothing panics. And any descriptor at all on any device at all: no panic, no limit exceeded,
+//! and every size of an argument what it is apart from the library.
 
 use std::cell::Cell;
+use std::env;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
+use wgpu_batchnorm::recipe::{Capabilities, Operation, Recipe};
+use wgpu_batchnorm::tuning::Tuning;
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 use wgpu_batchnorm::{
     BackwardBindings, BindError, Bound, Choice, Descriptor, Extras, ForwardBindings, FrozenBackwardBindings, Gradients,
     InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
 };
 
+use crate::adapters::say;
+use crate::cases::{self, ARGUMENTS, Case};
 use crate::noop::Noop;
+use crate::recipes::assert_keeps_limits;
+use crate::strategies;
+
+/// How many cases, where no time is said, and how many share a seed.
+pub struct Times {
+    pub cases: u32,
+    pub of_batch: u32,
+}
+
+/// A number from the environment.
+fn variable(name: &str) -> Option<u64> {
+    let value = env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, which is no whole number")))
+}
+
+/// Tries random cases, as many as are said, or for BATCHNORM_FUZZ_MINUTES, from BATCHNORM_FUZZ_SEED on. A test returns
+/// whether there was anything to try; here is how many times there was.
+pub fn fuzz<S: Strategy>(
+    name: &str,
+    Times { cases, of_batch }: Times,
+    strategy: &S,
+    test: impl Fn(S::Value) -> Result<bool, TestCaseError>,
+) -> u32 {
+    let minutes = variable("BATCHNORM_FUZZ_MINUTES");
+    let end = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    // Large enough that runs do not meet, small enough to be typed.
+    let first = variable("BATCHNORM_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(name) >> 20);
+    let (tried, ran) = (Cell::new(0), Cell::new(0));
+    for seed in first.. {
+        if end.map_or(tried.get() >= cases, |end| Instant::now() >= end) {
+            break;
+        }
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let config = ProptestConfig {
+            cases: of_batch,
+            failure_persistence: None,
+            max_global_rejects: u32::MAX,
+            max_local_rejects: u32::MAX,
+            max_shrink_iters: 2_000,
+            max_shrink_time: 60_000,
+            ..ProptestConfig::default()
+        };
+        let outcome =
+            TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)).run(strategy, |case| {
+                tried.set(tried.get() + 1);
+                ran.set(ran.get() + u32::from(test(case)?));
+                Ok(())
+            });
+        match outcome {
+            Ok(()) => {}
+            Err(TestError::Fail(reason, case)) => panic!(
+                "{name}: {reason}\nthe smallest case that fails: {case:#?}\nrepeat it with: cargo xtask fuzz --seed {seed}"
+            ),
+            Err(error) => panic!("{name}, seed {seed}: {error}"),
+        }
+    }
+    if minutes.is_some() {
+        say(&format!("{name}: {} cases from seed {first} on, {} of them ran", tried.get(), ran.get()));
+    }
+    ran.get()
+}
 
 /// How a binding differs from the right one.
 #[derive(Clone, Copy, Debug)]
@@ -203,26 +277,70 @@ fn wgpu_is_never_the_messenger() {
     let device = Device::new();
     let split = Choice { regime: Some(wgpu_batchnorm::recipe::Regime::Split), ..Choice::default() };
     let inputs = (kinds(), descriptors(), prop::collection::vec(given(), 11), any::<bool>());
-    let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 2_000, ..ProptestConfig::default() });
-    let (ran, refused) = (Cell::new(0), Cell::new(0));
-    let outcome = runner.run(&inputs, |(kind, descriptor, given, splits)| {
+    let refused = Cell::new(0);
+    let ran = fuzz("bindings", Times { cases: 2_000, of_batch: 100 }, &inputs, |(kind, descriptor, given, splits)| {
         let choice = if splits { split } else { Choice::default() };
-        match run(&device, kind, choice, &descriptor, &given) {
-            Ok(()) => ran.set(ran.get() + 1),
-            Err(error) => {
-                refused.set(refused.get() + 1);
-                let message = match error {
-                    Refused::Plan(error) => error.to_string(),
-                    Refused::Bind(error) => error.to_string(),
-                };
-                prop_assert!(!message.is_empty());
-            }
-        }
+        let outcome = run(&device, kind, choice, &descriptor, &given);
         device.noop.assert_silent();
-        Ok(())
+        if let Err(error) = &outcome {
+            refused.set(refused.get() + 1);
+            let message = match error {
+                Refused::Plan(error) => error.to_string(),
+                Refused::Bind(error) => error.to_string(),
+            };
+            prop_assert!(!message.is_empty());
+        }
+        Ok(outcome.is_ok())
     });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
-    let (ran, refused) = (ran.get(), refused.get());
+    let refused = refused.get();
     assert!(ran > 100 && refused > 100, "{ran} ran, {refused} were refused: too few of one");
+}
+
+/// A plan on a device that may be anything, by any tuning.
+type Planned = (Case, Operation, Capabilities, Tuning, Choice);
+
+fn planned() -> impl Strategy<Value = Planned> {
+    let cases = cases::cases(cases::any_shapes(), cases::any_kept());
+    let choices = prop_oneof![Just(Choice::default()), strategies::choices()];
+    (cases, cases::operations(), strategies::any_capabilities(), strategies::tunings(), choices)
+}
+
+/// Panics where a plan exceeds the device or counts bytes otherwise than they are.
+fn assert_planned((case, operation, capabilities, tuning, choice): Planned) -> Result<bool, TestCaseError> {
+    let start = Instant::now();
+    let planned = Recipe::new(&case.descriptor(), operation, &capabilities, &tuning, &choice);
+    prop_assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    let recipe = match planned {
+        Ok(recipe) => recipe,
+        Err(error) => {
+            if let PlanError::Limit { needs, has, .. } = error {
+                prop_assert!(needs > has, "{error}");
+            }
+            return Ok(false);
+        }
+    };
+    assert_keeps_limits(&recipe, &capabilities);
+    let bytes = |name: &str| if name == "scratch" { recipe.scratch_bytes.into() } else { case.bytes(operation, name) };
+    for name in ARGUMENTS {
+        prop_assert_eq!(recipe.argument_bytes(name).map(u128::from), Some(bytes(name)), "{}", name);
+    }
+    for dispatch in &recipe.dispatches {
+        for slot in dispatch.permutation.slots().iter().filter(|slot| slot.name != "params") {
+            let (argument, piece) = dispatch.argument(&slot.name);
+            let piece = piece.map_or(0..bytes(argument), |piece| piece.start.into()..piece.end.into());
+            prop_assert!(piece.end <= bytes(argument), "{argument}: {piece:?} of {}", bytes(argument));
+            prop_assert!(piece.end - piece.start <= capabilities.binding_bytes.into(), "{argument}: {piece:?}");
+            prop_assert_eq!(piece.start % u128::from(capabilities.alignment), 0, "{}", argument);
+        }
+    }
+    let saves = matches!(operation, Operation::Forward | Operation::Finalize);
+    prop_assert_eq!(u128::from(recipe.saved_bytes), if saves { bytes("saved") } else { 0 });
+    prop_assert!([0, bytes("signs")].contains(&recipe.signs_bytes.into()));
+    Ok(true)
+}
+
+#[test]
+fn any_plan_is_within_the_device_or_an_error() {
+    let ran = fuzz("plans", Times { cases: 4_000, of_batch: 200 }, &planned(), assert_planned);
+    assert!(ran > 40, "{ran} planned");
 }

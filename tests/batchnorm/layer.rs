@@ -141,7 +141,9 @@ fn refuses_to_have_no_channels_or_too_many() {
     on_every_gpu(|gpu| {
         assert_eq!(BatchNorm::new(&gpu.kernels, 0).err(), Some(PlanError::NoChannels));
         let error = BatchNorm::new(&gpu.kernels, usize::MAX).err();
-        assert!(matches!(error, Some(PlanError::Limit { .. })), "{error:?}");
+        assert!(matches!(error, Some(PlanError::Uncountable { .. })), "{error:?}");
+        let error = BatchNorm::new(&gpu.kernels, 1 << 40).err();
+        assert!(matches!(error, Some(PlanError::Limit { needs, .. }) if needs == 1 << 42), "{error:?}");
     });
 }
 

@@ -2,7 +2,9 @@
 //! one the run fails and says what to install.
 
 mod adapters;
+mod amounts;
 mod bind_errors;
+mod cases;
 mod check;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;

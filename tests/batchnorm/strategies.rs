@@ -20,7 +20,7 @@ pub const HUGE: Capabilities = Capabilities {
     binding_bytes: u64::MAX,
     storage_buffers: 64,
     int64: true,
-    alignment: 16,
+    alignment: 32,
 };
 
 pub fn shapes() -> impl Strategy<Value = (Vec<usize>, Layout)> {
@@ -78,7 +78,7 @@ pub fn capabilities() -> impl Strategy<Value = Capabilities> {
         prop_oneof![1..20u32, Just(65_535), any::<u32>()],
         prop_oneof![0..100_000u64, any::<u64>()],
         0..12u32,
-        prop::sample::select(&[16_u64, 32, 256][..]),
+        prop::sample::select(&[32_u64, 64, 256][..]),
     )
         .prop_map(|(kind, invocations, workgroup_bytes, workgroups, binding_bytes, storage_buffers, alignment)| {
             let int64 = true;
@@ -94,6 +94,20 @@ pub fn capabilities() -> impl Strategy<Value = Capabilities> {
             }
         });
     prop_oneof![kinds().prop_map(Capabilities::webgpu_default), Just(HUGE), any]
+}
+
+/// Those that no device has among them.
+pub fn any_capabilities() -> impl Strategy<Value = Capabilities> {
+    let alignment = prop_oneof![any::<u64>(), (0..64u32).prop_map(|power| 1 << power)];
+    let bindings = (0..64u32).prop_map(|power| 1_u64 << power);
+    (capabilities(), any::<bool>(), prop::option::weighted(0.1, alignment), prop::option::of(bindings)).prop_map(
+        |(capabilities, int64, alignment, bindings)| Capabilities {
+            int64,
+            alignment: alignment.unwrap_or(capabilities.alignment),
+            binding_bytes: bindings.unwrap_or(capabilities.binding_bytes),
+            ..capabilities
+        },
+    )
 }
 
 fn orders() -> impl Strategy<Value = Order> {

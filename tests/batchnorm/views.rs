@@ -30,7 +30,7 @@ fn renamed(of: &Descriptor, option: impl Fn(Descriptor) -> Descriptor) -> Descri
         Layout::ChannelsLast => [&mut shape, &mut order].into_iter().for_each(|axes| axes[1..].rotate_left(1)),
         Layout::ChannelsFirst => [&mut shape, &mut order].into_iter().for_each(|axes| axes[1..].rotate_right(1)),
     }
-    let view = View::of_dense(of.shape(), &[]).permuted(&order);
+    let view = View::of_dense(of.shape(), &[]).permuted(&order).unwrap();
     let renamed = option(Descriptor::new(shape, layout));
     Tensor::ALL.into_iter().fold(renamed, |it, tensor| it.view(tensor, view.clone()))
 }

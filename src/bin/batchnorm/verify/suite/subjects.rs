@@ -161,7 +161,7 @@ pub fn permuted(shape: &[usize], axis: usize) -> View {
     order.insert(if axis == 1 { shape.len() - 1 } else { 1 }, axis);
     let dense = View::of_dense(&order.iter().map(|axis| shape[*axis]).collect::<Vec<_>>(), &[]);
     let back: Vec<usize> = (0..shape.len()).map(|axis| order.iter().position(|i| *i == axis).unwrap_or(axis)).collect();
-    dense.permuted(&back)
+    dense.permuted(&back).expect("each axis once")
 }
 
 /// The last two axes backwards.
