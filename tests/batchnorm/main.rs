@@ -4,6 +4,7 @@
 mod adapters;
 mod amounts;
 mod bind_errors;
+mod canary;
 mod cases;
 mod check;
 #[cfg(feature = "checkpoint")]
@@ -29,6 +30,7 @@ mod negative;
 mod nonfinite;
 mod noop;
 mod numerics;
+mod operations;
 mod options;
 mod permutations;
 mod plain;

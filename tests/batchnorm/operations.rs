@@ -1,0 +1,173 @@
+//! A plan of any operation, bound by the names of its arguments.
+
+use wgpu_batchnorm::recipe::Operation;
+use wgpu_batchnorm::wgpu::BufferBinding;
+use wgpu_batchnorm::{
+    ApplyBackward, ApplyBackwardBindings, Backward, BackwardBindings, BindError, Bound, Descriptor, Extras, Finalize,
+    FinalizeBackward, FinalizeBackwardBindings, FinalizeBindings, Forward, ForwardBindings, FrozenBackward,
+    FrozenBackwardBindings, Gather, GatherBackward, GatherBackwardBindings, GatherBindings, Inference,
+    InferenceBindings, Kernels, Merge, MergeBackward, MergeBackwardBindings, MergeBindings, Normalize,
+    NormalizeBindings, Plan, PlanError, RunningBindings, UpdateRunning, UpdateRunningBindings,
+};
+
+pub enum AnyPlan {
+    Inference(Inference),
+    Forward(Forward),
+    Backward(Backward),
+    Frozen(FrozenBackward),
+    UpdateRunning(UpdateRunning),
+    Gather(Gather),
+    Merge(Merge),
+    Finalize(Finalize),
+    Normalize(Normalize),
+    GatherBackward(GatherBackward),
+    MergeBackward(MergeBackward),
+    FinalizeBackward(FinalizeBackward),
+    ApplyBackward(ApplyBackward),
+}
+
+impl AnyPlan {
+    pub fn new(kernels: &Kernels, descriptor: &Descriptor, operation: Operation) -> Result<Self, PlanError> {
+        Ok(match operation {
+            Operation::Inference => Self::Inference(kernels.inference(descriptor)?),
+            Operation::Forward => Self::Forward(kernels.forward(descriptor)?),
+            Operation::Backward(wanted) => Self::Backward(kernels.backward(descriptor, wanted)?),
+            Operation::FrozenBackward(wanted) => Self::Frozen(kernels.frozen_backward(descriptor, wanted)?),
+            Operation::UpdateRunning => Self::UpdateRunning(kernels.update_running(descriptor)?),
+            Operation::Gather => Self::Gather(kernels.gather(descriptor)?),
+            Operation::Merge(parts) => Self::Merge(kernels.merge(descriptor, parts)?),
+            Operation::Finalize => Self::Finalize(kernels.finalize(descriptor)?),
+            Operation::Normalize => Self::Normalize(kernels.normalize(descriptor)?),
+            Operation::GatherBackward => Self::GatherBackward(kernels.gather_backward(descriptor)?),
+            Operation::MergeBackward(parts) => Self::MergeBackward(kernels.merge_backward(descriptor, parts)?),
+            Operation::FinalizeBackward => Self::FinalizeBackward(kernels.finalize_backward(descriptor)?),
+            Operation::ApplyBackward => Self::ApplyBackward(kernels.apply_backward(descriptor)?),
+        })
+    }
+
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Self::Inference(plan) => plan,
+            Self::Forward(plan) => plan,
+            Self::Backward(plan) => plan,
+            Self::Frozen(plan) => plan,
+            Self::UpdateRunning(plan) => plan,
+            Self::Gather(plan) => plan,
+            Self::Merge(plan) => plan,
+            Self::Finalize(plan) => plan,
+            Self::Normalize(plan) => plan,
+            Self::GatherBackward(plan) => plan,
+            Self::MergeBackward(plan) => plan,
+            Self::FinalizeBackward(plan) => plan,
+            Self::ApplyBackward(plan) => plan,
+        }
+    }
+
+    /// Binds what `get` has; where the operation cannot do without something that it has not, that is missing.
+    pub fn bind<'a>(&self, get: impl Fn(&str) -> Option<BufferBinding<'a>>) -> Result<Bound, BindError> {
+        let need = |argument: &'static str| get(argument).ok_or(BindError::Missing { argument, needs: 0 });
+        let running =
+            || Ok::<_, BindError>(RunningBindings { mean: need("running_mean")?, variance: need("running_variance")? });
+        let maybe_running = || get("running_mean").map(|_| running()).transpose();
+        let (gamma, beta, scratch, counter) = (get("gamma"), get("beta"), get("scratch"), get("counter"));
+        let (dx, dgamma, dbeta) = (get("dx"), get("dgamma"), get("dbeta"));
+        let extras = Extras {
+            valid: get("valid"),
+            residual: get("residual"),
+            dresidual: get("dresidual"),
+            signs: get("signs"),
+            health: get("health"),
+            beta: get("beta"),
+        };
+        match self {
+            Self::Inference(plan) => {
+                plan.bind(&InferenceBindings { x: need("x")?, y: need("y")?, gamma, beta, running: running()?, extras })
+            }
+            Self::Forward(plan) => plan.bind(&ForwardBindings {
+                x: need("x")?,
+                y: need("y")?,
+                gamma,
+                beta,
+                running: maybe_running()?,
+                counter,
+                saved: need("saved")?,
+                scratch,
+                extras,
+            }),
+            Self::Backward(plan) => plan.bind(&BackwardBindings {
+                x: need("x")?,
+                dy: need("dy")?,
+                gamma,
+                saved: need("saved")?,
+                dx,
+                dgamma,
+                dbeta,
+                scratch,
+                extras,
+            }),
+            Self::Frozen(plan) => plan.bind(&FrozenBackwardBindings {
+                x: get("x"),
+                dy: need("dy")?,
+                gamma,
+                running: running()?,
+                dx,
+                dgamma,
+                dbeta,
+                scratch,
+                extras,
+            }),
+            Self::UpdateRunning(plan) => {
+                plan.bind(&UpdateRunningBindings { saved: need("saved")?, running: running()?, counter })
+            }
+            Self::Gather(plan) => {
+                plan.bind(&GatherBindings { x: need("x")?, statistics: need("statistics")?, scratch, extras })
+            }
+            Self::Merge(plan) => plan.bind(&MergeBindings { many: need("many")?, statistics: need("statistics")? }),
+            Self::Finalize(plan) => plan.bind(&FinalizeBindings {
+                statistics: need("statistics")?,
+                gamma,
+                beta,
+                running: maybe_running()?,
+                counter,
+                saved: need("saved")?,
+                scale_and_shift: need("scale_and_shift")?,
+                extras,
+            }),
+            Self::Normalize(plan) => plan.bind(&NormalizeBindings {
+                x: need("x")?,
+                y: need("y")?,
+                gamma,
+                beta,
+                saved: need("saved")?,
+                extras,
+            }),
+            Self::GatherBackward(plan) => plan.bind(&GatherBackwardBindings {
+                x: need("x")?,
+                dy: need("dy")?,
+                gamma,
+                saved: need("saved")?,
+                sums: need("sums")?,
+                scratch,
+                extras,
+            }),
+            Self::MergeBackward(plan) => plan.bind(&MergeBackwardBindings { many: need("many")?, sums: need("sums")? }),
+            Self::FinalizeBackward(plan) => plan.bind(&FinalizeBackwardBindings {
+                sums: need("sums")?,
+                saved: need("saved")?,
+                gamma,
+                dgamma: need("dgamma")?,
+                dbeta: need("dbeta")?,
+                coefficients: need("coefficients")?,
+            }),
+            Self::ApplyBackward(plan) => plan.bind(&ApplyBackwardBindings {
+                x: need("x")?,
+                dy: need("dy")?,
+                gamma,
+                saved: need("saved")?,
+                sums: need("sums")?,
+                dx: need("dx")?,
+                extras,
+            }),
+        }
+    }
+}
