@@ -1,6 +1,7 @@
 //! The commands of this repository. They ask for nothing but Rust on the machine.
 
 mod drivers;
+mod fuzz;
 mod rust_version;
 mod setup;
 mod steps;
@@ -19,6 +20,9 @@ Commands:
   test --drivers D  Run tests, `batchnorm verify` and the recorded cases on other drivers: D is names with
                     commas between, or `all`, or `quick`, which do without what cannot be fetched
   drivers           List these drivers. They are fetched into the user's cache, and not installed
+  fuzz [--minutes N] [--seed S]
+                    Try random batch norms on every adapter, for a minute unless N says otherwise; what fails is
+                    printed as small as it can be made, with the seed that repeats it
   rust-version      Check that no dependency asks for a newer Rust than Cargo.toml promises
 
 `demo` and `test` first look for a Vulkan driver where the system needs one. If there is none,
@@ -43,6 +47,13 @@ fn main() -> ExitCode {
             Err(message) => return misused(&message),
         },
         ["drivers"] => drivers::list(),
+        ["fuzz", ref options @ ..] => match fuzz::Asked::read(options) {
+            Ok(asked) => {
+                setup::ensure_adapter();
+                asked.run()
+            }
+            Err(message) => return misused(&message),
+        },
         ["rust-version"] => rust_version::check(),
         _ => return misused(&format!("no such command: {}\n\n{USAGE}", words.join(" "))),
     };

@@ -35,7 +35,7 @@ impl Step<'_> {
 }
 
 /// The integrations are built apart, so that no dependency of theirs changes what the library is built with.
-fn steps(dirty: bool) -> [Step<'static>; 11] {
+fn steps(dirty: bool) -> [Step<'static>; 12] {
     let package = if dirty {
         "cargo package -p wgpu-batchnorm --all-features --allow-dirty"
     } else {
@@ -52,6 +52,7 @@ fn steps(dirty: bool) -> [Step<'static>; 11] {
         ("rust-version", "cargo xtask rust-version"),
         ("package", package),
         ("cases", "cargo run -q -p wgpu-batchnorm --all-features -- verify --cases tests/cases"),
+        ("fuzz", "cargo xtask fuzz --minutes 1 --seed 1"),
         ("lints for burn", "cargo clippy -p burn-wgpu-batchnorm --all-targets -- -D warnings"),
         ("documentation for burn", "RUSTDOCFLAGS=-Dwarnings cargo doc -p burn-wgpu-batchnorm --no-deps"),
         ("tests for burn", "cargo test -p burn-wgpu-batchnorm"),
