@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::{
-    Activation, Descriptor, Float, Layout, Mask, Momentum, OneValue, Over, Padding, Renorm, Running, RunningVariance,
-    Tensor, Types, View,
+    Activation, Descriptor, Float, Layout, Mask, Momentum, NoValue, OneValue, Over, Padding, Renorm, Running,
+    RunningVariance, Tensor, Types, View,
 };
 
 /// A descriptor before it is one.
@@ -169,9 +169,11 @@ fn floats() -> impl Strategy<Value = Types> {
 fn runnings() -> impl Strategy<Value = Option<Running>> {
     use Momentum::{Cumulative, New, Old};
     let momenta = &[New(0.0), New(0.1), New(1.0), Old(0.0), Old(0.99), Old(1.0), Cumulative];
-    let running = (prop::sample::select(&momenta[..]), any::<bool>(), any::<bool>()).prop_map(
-        |(momentum, unbiased, counts_batches)| Running {
+    let no_values = prop::sample::select(&[NoValue::Skipped, NoValue::CountsAsZero][..]);
+    let running = (prop::sample::select(&momenta[..]), no_values, any::<bool>(), any::<bool>()).prop_map(
+        |(momentum, no_value, unbiased, counts_batches)| Running {
             momentum,
+            no_value,
             variance: if unbiased { RunningVariance::Unbiased } else { RunningVariance::Biased },
             counts_batches,
         },
