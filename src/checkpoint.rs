@@ -42,7 +42,7 @@ use crate::fold::Normalization;
 use crate::layer::BatchNorm;
 
 pub use error::CheckpointError;
-pub use file::write;
+pub use file::{replace, write};
 pub use floats::{Floats, Tensor};
 pub use kind::open;
 pub use names::{Framework, Names};

@@ -200,6 +200,21 @@ fn in_place_replaces_the_model_and_writes_nothing_else() {
     assert!(pytorch.distance(&ours) < 1e-13);
 }
 
+#[cfg(unix)]
+#[test]
+fn in_place_through_a_link_replaces_what_it_leads_to() {
+    let folder = Folder::with(&network(Dtype::F64));
+    let real = folder.path("real.safetensors");
+    fs::rename(&folder.model, &real).unwrap();
+    std::os::unix::fs::symlink("real.safetensors", &folder.model).unwrap();
+    fs::write(folder.path(".batchnorm-killed.part"), "half").unwrap();
+    folder.folds(&["--map", MAPS, "--in-place"]);
+    assert!(folder.model.is_symlink() && !real.is_symlink());
+    assert_eq!(folder.contents().len(), 2);
+    let [pytorch, ours] = answers(&real);
+    assert!(pytorch.distance(&ours) < 1e-13);
+}
+
 #[test]
 fn a_star_maps_every_block_and_several_maps_add_up() {
     let block = |i: usize| {

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use wgpu_batchnorm::Gpu;
+use wgpu_batchnorm::{Gpu, checkpoint};
 
 use crate::adapters::Identity;
 use crate::{Failure, json, verify};
@@ -69,9 +69,9 @@ fn verdict(case: &Case, ran: Ran) -> Result<Verdict, FileError> {
 }
 
 /// Writes those of the case's answers that came back, under its names and in its shapes.
-fn write(folder: &Path, case: &Case, outputs: &[Output]) -> Result<(), FileError> {
+fn write(folder: &Path, case: &Case, outputs: &[Output]) -> Result<(), Failure> {
     let path = folder.join(format!("{}.safetensors", case.name));
-    let failed = |problem: String| FileError::new(&path, format!("cannot be written: {problem}"));
+    let failed = |problem: String| FileError::new(&path, problem);
     let mut tensors = Vec::new();
     for (name, tensor) in case.tensors("out.") {
         if let Some(output) = outputs.iter().find(|output| output.name == name) {
@@ -84,8 +84,7 @@ fn write(folder: &Path, case: &Case, outputs: &[Output]) -> Result<(), FileError
     if tensors.is_empty() {
         return Ok(());
     }
-    let bytes = safetensors::serialize(tensors, None).map_err(|error| failed(error.to_string()))?;
-    fs::write(&path, bytes).map_err(|error| failed(error.to_string()))
+    Ok(checkpoint::write(&path, tensors, None)?)
 }
 
 impl From<FileError> for Failure {

@@ -9,8 +9,8 @@ mod stage;
 use std::path::Path;
 use std::time::Instant;
 
-use wgpu_batchnorm::Gpu;
 use wgpu_batchnorm::tuning::{Tuning, Tunings};
+use wgpu_batchnorm::{Gpu, checkpoint};
 
 use crate::adapters::Identity;
 use crate::say::say;
@@ -133,9 +133,7 @@ fn save(path: &Path, key: &str, tuning: Tuning) -> Result<(), Failure> {
     let mut tunings = read_if_there(path)?;
     tunings.insert(key, tuning);
     let text = tunings.to_json().map_err(wgpu_batchnorm::Error::from)?;
-    let beside = path.with_extension("json.part");
-    let written = std::fs::write(&beside, text + "\n").and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
+    Ok(checkpoint::replace([(path, text + "\n")])?)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ mod svg;
 
 use std::path::Path;
 
+use wgpu_batchnorm::checkpoint;
+
 use super::layers;
 use super::op::Op;
 use super::report::{Report, Row, percent, three};
@@ -28,11 +30,9 @@ const BOTTOM: f64 = HEIGHT - 56.0;
 /// # Errors
 /// There is nothing to draw, or the file cannot be written.
 pub fn write(path: &Path, reports: &[Report]) -> Result<(), String> {
-    let why = match draw(reports) {
-        Some(svg) => std::fs::write(path, svg).map_err(|error| error.to_string()),
-        None => Err("nothing was timed, so there is nothing to draw".to_owned()),
-    };
-    why.map_err(|error| format!("{} is not written: {error}", path.display()))
+    let svg = draw(reports)
+        .ok_or_else(|| format!("{} is not written: nothing was timed, so there is nothing to draw", path.display()))?;
+    checkpoint::replace([(path, svg)]).map_err(|error| error.to_string())
 }
 
 /// The document; `None` without a row.

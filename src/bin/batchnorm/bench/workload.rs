@@ -50,13 +50,15 @@ impl<'a> Workload<'a> {
             noise(descriptor.values_per_channel() as u64).map(|value| u8::from(value > -0.5)).collect()
         };
         let constant = |value: f32| gpu.upload(&vec![value; channels]);
+        // First what takes no memory of the host's: what the device refuses is never made up there.
+        let (y, dx) = (empty()?, empty()?);
         Ok(Self {
             gpu,
             descriptor,
             x: tensor()?,
-            y: empty()?,
+            y,
             dy: tensor()?,
-            dx: empty()?,
+            dx,
             gamma: constant(1.5)?,
             beta: constant(0.5)?,
             running_mean: constant(0.0)?,
@@ -191,12 +193,26 @@ fn whole(buffer: &Option<wgpu::Buffer>) -> Option<wgpu::BufferBinding<'_>> {
 
 /// A tensor of this type, with noise in it.
 fn upload(gpu: &Gpu, float: Float, values: u64) -> Result<wgpu::Buffer, GpuError> {
-    let halves = |bits: fn(f32) -> u16| gpu.upload(&noise(values).map(bits).collect::<Vec<u16>>());
+    let halves = |bits: fn(f32) -> u16| gpu.upload(&collected(gpu, values, bits)?);
     match float {
-        Float::F32 => gpu.upload(&noise(values).collect::<Vec<f32>>()),
+        Float::F32 => gpu.upload(&collected(gpu, values, |value| value)?),
         Float::F16 => halves(|value| half::f16::from_f32(value).to_bits()),
         Float::Bf16 => halves(|value| half::bf16::from_f32(value).to_bits()),
     }
+}
+
+/// Noise in the host's memory, if it has room for so much.
+fn collected<T>(gpu: &Gpu, values: u64, of: impl Fn(f32) -> T) -> Result<Vec<T>, GpuError> {
+    let no_room = |message: String| GpuError::NoBuffer {
+        adapter: gpu.name(),
+        bytes: values.saturating_mul(size_of::<T>() as u64),
+        message: format!("the host has no room for its contents: {message}"),
+    };
+    let mut all = Vec::new();
+    let count = usize::try_from(values).map_err(|error| no_room(error.to_string()))?;
+    all.try_reserve_exact(count).map_err(|error| no_room(error.to_string()))?;
+    all.extend(noise(values).map(of));
+    Ok(all)
 }
 
 fn traffic(plan: &Plan) -> u64 {
