@@ -124,6 +124,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `gpu` | `Gpu`, a device for programs and tests that have none, every native backend, and `verify`, the check against the reference |
+//! | `web` | `gpu`, and WebGPU as a browser has it |
 //! | `checkpoint` | `checkpoint`, a layer's state in safetensors files under PyTorch's names |
 //! | `serde` | [`tuning::Tuning`] is (de)serialisable, and `tuning::Tunings`, what `batchnorm tune` found out, from a file |
 //! | `program` | all of these and the program `batchnorm`; no library needs it |

@@ -1,14 +1,17 @@
-//! The drivers to test on beside the machine's own: `cargo xtask test --drivers` and `cargo xtask drivers`.
+//! The drivers and browsers to test on beside the machine's own: `cargo xtask test --drivers`, `cargo xtask drivers`.
 //! They are fetched into the user's cache and used from there; nothing of the system's changes.
 
 mod apt;
+mod browser;
 mod run;
+mod wasm;
 
 use std::env::consts;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use browser::Browser;
 pub use run::run;
 
 /// A driver, and how a program is made to see it and no other.
@@ -28,11 +31,16 @@ enum Api {
     /// With the driver's manifest, a path in its packages.
     Vulkan(&'static str),
     Gl,
+    /// WebGPU in a browser, which shows the page of `integrations/browser`.
+    Web(Browser),
     /// wgpu's own device that validates everything and computes nothing: for the tests that bring it along.
     Noop,
 }
 
-pub const DRIVERS: [Driver; 5] = [
+/// SwiftShader's manifest, in Chromium's packages.
+const SWIFTSHADER: &str = "usr/lib/chromium/vk_swiftshader_icd.json";
+
+pub const DRIVERS: [Driver; 7] = [
     Driver {
         name: "lavapipe-22",
         about: "Mesa 22.3's software Vulkan, Debian 12's own",
@@ -50,7 +58,7 @@ pub const DRIVERS: [Driver; 5] = [
     Driver {
         name: "swiftshader",
         about: "Google's software Vulkan, as Debian's Chromium brings it",
-        api: Api::Vulkan("usr/lib/chromium/vk_swiftshader_icd.json"),
+        api: Api::Vulkan(SWIFTSHADER),
         packages: &["libvulkan1", "chromium-common"],
         adapter: "SwiftShader",
     },
@@ -62,6 +70,20 @@ pub const DRIVERS: [Driver; 5] = [
         adapter: "22.3",
     },
     Driver {
+        name: "chromium",
+        about: "WebGPU in Debian's Chromium, by its own compiler of WGSL, on SwiftShader",
+        api: Api::Web(Browser::Chromium),
+        packages: &["chromium", "chromium-common"],
+        adapter: "",
+    },
+    Driver {
+        name: "firefox",
+        about: "WebGPU in Debian's Firefox ESR, by the wgpu of its year, on SwiftShader",
+        api: Api::Web(Browser::Firefox),
+        packages: &["firefox-esr", "libvulkan1", "chromium-common"],
+        adapter: "",
+    },
+    Driver {
         name: "noop",
         about: "wgpu's device that validates everything and computes nothing",
         api: Api::Noop,
@@ -71,8 +93,8 @@ pub const DRIVERS: [Driver; 5] = [
 ];
 
 /// Those that take the least time on a machine that is new to them: Mesa's compile every kernel with LLVM, which
-/// takes most of their time until they find the kernels in their cache.
-const QUICK: [&str; 2] = ["swiftshader", "noop"];
+/// takes most of their time until they find the kernels in their cache. And browsers, which have compilers of their own.
+const QUICK: [&str; 4] = ["swiftshader", "chromium", "firefox", "noop"];
 
 /// Which drivers were asked for, and whether by name: what is asked for by name has to be had.
 pub struct Asked {
@@ -141,6 +163,10 @@ impl Driver {
                     ("LD_LIBRARY_PATH", folders),
                 ]
             }
+            // Chromium finds it by itself.
+            Api::Web(_) => {
+                vec![("VK_DRIVER_FILES", root.join(SWIFTSHADER).into()), ("LD_LIBRARY_PATH", folders)]
+            }
             Api::Gl => vec![
                 ("WGPU_BACKEND", "gl".into()),
                 ("__EGL_VENDOR_LIBRARY_FILENAMES", root.join("usr/share/glvnd/egl_vendor.d/50_mesa.json").into()),
@@ -188,8 +214,9 @@ mod tests {
                 let found = environment.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| value.to_str().unwrap().to_owned())
             };
-            let backend = value("WGPU_BACKEND").unwrap();
-            assert!(!backend.contains(','), "{backend}");
+            let backend = value("WGPU_BACKEND");
+            assert_eq!(backend.is_none(), matches!(driver.api, Api::Web(_)));
+            assert!(backend.is_none_or(|backend| !backend.contains(',')));
             let chosen = value("VK_DRIVER_FILES").or(value("__EGL_VENDOR_LIBRARY_FILENAMES"));
             assert_eq!(chosen.is_some(), !driver.packages.is_empty());
             assert!(chosen.is_none_or(|path| path.starts_with("/root of/it/usr/") && !path.contains('{')));

@@ -17,8 +17,9 @@ Usage: cargo xtask <command>
 Commands:
   demo [arguments]  Run the program `batchnorm`: the demo, unless arguments say otherwise
   test              Run every check and every test
-  test --drivers D  Run tests, `batchnorm verify` and the recorded cases on other drivers: D is names with
-                    commas between, or `all`, or `quick`, which do without what cannot be fetched
+  test --drivers D  Run tests, `batchnorm verify` and the recorded cases on other drivers, and a page with the quick
+                    part of `verify` in browsers: D is names with commas between, or `all`, or `quick`, which do
+                    without what cannot be fetched
   drivers           List these drivers. They are fetched into the user's cache, and not installed
   fuzz [--minutes N] [--seed S]
                     Try random batch norms on every adapter, for a minute unless N says otherwise; what fails is

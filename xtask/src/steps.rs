@@ -35,7 +35,7 @@ impl Step<'_> {
 }
 
 /// The integrations are built apart, so that no dependency of theirs changes what the library is built with.
-fn steps(dirty: bool) -> [Step<'static>; 12] {
+fn steps(dirty: bool) -> [Step<'static>; 13] {
     let package = if dirty {
         "cargo package -p wgpu-batchnorm --all-features --allow-dirty"
     } else {
@@ -43,20 +43,18 @@ fn steps(dirty: bool) -> [Step<'static>; 12] {
     };
     [
         ("format", "cargo fmt --all --check"),
-        ("lints", "cargo clippy --workspace --exclude burn-wgpu-batchnorm --all-targets --all-features -- -D warnings"),
+        ("lints", "cargo clippy -p wgpu-batchnorm -p xtask --all-targets --all-features -- -D warnings"),
         ("lints of the library alone", "cargo clippy -p wgpu-batchnorm --lib -- -D warnings"),
-        (
-            "documentation",
-            "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --exclude burn-wgpu-batchnorm --no-deps --all-features",
-        ),
+        ("documentation", "RUSTDOCFLAGS=-Dwarnings cargo doc -p wgpu-batchnorm -p xtask --no-deps --all-features"),
         ("rust-version", "cargo xtask rust-version"),
         ("package", package),
         ("cases", "cargo run -q -p wgpu-batchnorm --all-features -- verify --cases tests/cases"),
         ("fuzz", "cargo xtask fuzz --minutes 1 --seed 1"),
+        ("lints for the browser", "cargo clippy -p browser-wgpu-batchnorm -- -D warnings"),
         ("lints for burn", "cargo clippy -p burn-wgpu-batchnorm --all-targets -- -D warnings"),
         ("documentation for burn", "RUSTDOCFLAGS=-Dwarnings cargo doc -p burn-wgpu-batchnorm --no-deps"),
         ("tests for burn", "cargo test -p burn-wgpu-batchnorm"),
-        ("tests", "cargo test --workspace --exclude burn-wgpu-batchnorm --all-features"),
+        ("tests", "cargo test -p wgpu-batchnorm -p xtask --all-features"),
     ]
     .map(|(name, line)| Step { name, line })
 }

@@ -8,7 +8,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::apt::Apt;
-use super::{Api, Asked, Driver, cache, here};
+use super::browser::{self, Browser};
+use super::{Api, Asked, Driver, cache, here, wasm};
 use crate::steps::{Step, seconds};
 
 /// So that no driver's times have the compiler's in them.
@@ -49,7 +50,9 @@ enum Outcome {
 /// Runs everything on every driver, whatever becomes of the others, and says at the end how it went.
 pub fn run(asked: &Asked) -> Result<(), String> {
     let start = Instant::now();
-    BUILD.run(&[])?;
+    if asked.drivers.iter().any(|driver| !matches!(driver.api, Api::Web(_))) {
+        BUILD.run(&[])?;
+    }
     let mut fetcher = Fetcher::new()?;
     let outcomes: Vec<(&Driver, Outcome)> =
         asked.drivers.iter().map(|driver| (*driver, test(driver, &mut fetcher))).collect();
@@ -80,10 +83,11 @@ fn test(driver: &Driver, fetcher: &mut Fetcher) -> Outcome {
     println!("\n=== {}: {}", driver.name, driver.about);
     let (root, steps) = match driver.api {
         Api::Noop => (PathBuf::new(), &[VALIDATION][..]),
-        Api::Vulkan(_) | Api::Gl => match fetcher.fetch(driver) {
+        Api::Vulkan(_) | Api::Gl => match fetcher.fetch_driver(driver) {
             Ok(root) => (root, &STEPS[..]),
             Err(message) => return Outcome::Missing(message),
         },
+        Api::Web(browser) => return show(driver, browser, fetcher),
     };
     let environment = driver.environment(&root);
     let mut times = Vec::new();
@@ -95,6 +99,21 @@ fn test(driver: &Driver, fetcher: &mut Fetcher) -> Outcome {
         }
     }
     Outcome::Passed(times.join(", "))
+}
+
+/// Has a browser show the page, which is built first.
+fn show(driver: &Driver, browser: Browser, fetcher: &mut Fetcher) -> Outcome {
+    let fetched = fetcher.fetch_driver(driver).and_then(|root| Ok((root, fetcher.fetch("rust-web", wasm::PACKAGES)?)));
+    let (root, rust) = match fetched {
+        Ok(roots) => roots,
+        Err(message) => return Outcome::Missing(message),
+    };
+    let shown = wasm::page(&rust, &fetcher.cache)
+        .and_then(|folder| browser::show(browser, &root, &driver.environment(&root), &folder));
+    match shown {
+        Ok(time) => Outcome::Passed(format!("page {}", seconds(time))),
+        Err(message) => Outcome::Failed(message),
+    }
 }
 
 /// Has drivers fetched, with one apt for all.
@@ -109,17 +128,23 @@ impl Fetcher {
     }
 
     /// Where the driver is, fetched if it has not been before.
-    fn fetch(&mut self, driver: &Driver) -> Result<PathBuf, String> {
-        let root = self.cache.join(driver.name);
+    fn fetch_driver(&mut self, driver: &Driver) -> Result<PathBuf, String> {
+        let root = self.fetch(driver.name, driver.packages)?;
+        if let Api::Vulkan(manifest) = driver.api {
+            stay_inside(&root, &here(manifest)).map_err(|error| format!("{manifest} cannot be used: {error}"))?;
+        }
+        Ok(root)
+    }
+
+    /// Where these packages are, fetched into a folder of this name if they have not been before.
+    fn fetch(&mut self, name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+        let root = self.cache.join(name);
         if root.exists() {
             return Ok(root);
         }
-        eprintln!("xtask: fetching {} into {}", driver.packages.join(" "), root.display());
+        eprintln!("xtask: fetching {} into {}", packages.join(" "), root.display());
         let apt = self.apt.get_or_insert_with(|| Apt::new(&self.cache)).as_ref()?;
-        let unpacked = apt.unpack(driver.packages)?;
-        if let Api::Vulkan(manifest) = driver.api {
-            stay_inside(&unpacked, &here(manifest)).map_err(|error| format!("{manifest} cannot be used: {error}"))?;
-        }
+        let unpacked = apt.unpack(packages)?;
         fs::rename(&unpacked, &root).map_err(|error| format!("cannot keep it as {}: {error}", root.display()))?;
         Ok(root)
     }
@@ -133,8 +158,9 @@ fn stay_inside(root: &Path, manifest: &str) -> io::Result<()> {
     let library = &mut contents["ICD"]["library_path"];
     if let Some(absolute) = library.as_str().filter(|library| library.starts_with('/')) {
         *library = format!("{}{}", "../".repeat(manifest.matches('/').count()), &absolute[1..]).into();
+        fs::write(&path, contents.to_string())?;
     }
-    fs::write(&path, contents.to_string())
+    Ok(())
 }
 
 #[cfg(test)]
