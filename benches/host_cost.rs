@@ -69,6 +69,7 @@ impl Buffers {
             gamma: Some(all(&self.channel[0])),
             beta: Some(all(&self.channel[1])),
             running: self.running(),
+            scratch: None,
             extras: Extras::default(),
         }
     }

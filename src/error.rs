@@ -71,7 +71,10 @@ pub enum PlanError {
     #[error("no gradient is wanted; ask for at least one of dx, dgamma, dbeta")]
     NoGradient,
     /// The device's limits are too low.
-    #[error("{what} needs {needs}, but the device's {limit} is {has}; request a device with more, or split the batch")]
+    #[error(
+        "{what} needs {needs}, but the device's {limit} is {has}; request a device with more, or {}",
+        instead(limit)
+    )]
     Limit {
         /// What needs it.
         what: &'static str,
@@ -300,4 +303,14 @@ pub enum GpuError {
         /// What wgpu said.
         message: String,
     },
+}
+
+/// What helps where the device has no more.
+fn instead(limit: &str) -> &'static str {
+    match limit {
+        "max_storage_buffers_per_shader_stage" => {
+            "leave out options: inference, forward and backward of plain batch norm take 4"
+        }
+        _ => "split the batch",
+    }
 }

@@ -160,7 +160,12 @@ impl BatchNorm {
         if descriptor.running.is_some() {
             let plan = self.kernels.inference(&descriptor)?;
             let running = self.running_bindings();
-            return Ok(plan.bind(&InferenceBindings { x, y, gamma, beta, running, extras })?);
+            let scratch = match plan.scratch_bytes() {
+                0 => None,
+                bytes => Some(self.buffer("batchnorm scratch", bytes)?),
+            };
+            let scratch = scratch.as_ref().map(wgpu::Buffer::as_entire_buffer_binding);
+            return Ok(plan.bind(&InferenceBindings { x, y, gamma, beta, running, scratch, extras })?);
         }
         let plan = self.kernels.forward(&descriptor)?;
         let [saved, scratch, signs] = self.workspace(&plan, 0)?;

@@ -75,6 +75,9 @@ pub struct InferenceBindings<'a> {
     pub beta: Option<BufferBinding<'a>>,
     /// The statistics to normalise by.
     pub running: RunningBindings<'a>,
+    /// [`Plan::scratch_bytes`] of anything; may be left out where that is 0, which it is unless the device binds fewer
+    /// storage buffers a stage than WebGPU's default of 8.
+    pub scratch: Option<BufferBinding<'a>>,
     /// What comes with options.
     pub extras: Extras<'a>,
 }
@@ -192,6 +195,7 @@ impl Inference {
             self.0.tensor(Tensor::Y, Some(&to.y), Write),
             self.0.parameter("gamma", to.gamma.as_ref(), Read),
             self.0.parameter("beta", to.beta.as_ref(), Read),
+            self.0.scratch(to.scratch.as_ref()),
         ];
         arguments.extend(self.0.running(Some(&to.running), Read));
         arguments.extend(self.0.extras(&to.extras, Read));

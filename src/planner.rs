@@ -76,9 +76,9 @@ impl Planner<'_> {
         if band.is_some() && !assembly.can_go_in_bands() {
             assembly = of_band(None)?;
         }
+        let parts = assembly.stretches.first().map_or(1, |stretch| stretch.params.all_parts);
         assembly.assemble(regime)?;
-        let Assembly { stretches, dispatches, scratch, .. } = assembly;
-        let parts = stretches.first().map_or(1, |stretch| stretch.params.all_parts);
+        let Assembly { dispatches, scratch, .. } = assembly;
         let recipe = self.summary(regime, geometry, form, parts, dispatches, scratch)?;
         // Kernels count them from the start of x.
         if recipe.signs_bytes > 0 && self.values() / geometry.width() > u64::from(u32::MAX) {

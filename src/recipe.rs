@@ -399,6 +399,7 @@ impl Recipe {
         let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
         match dispatch.permutation.kernel {
             Kernel::Inference => streaming,
+            Kernel::InferenceSettle => copies + 1,
             Kernel::Count | Kernel::Finalize | Kernel::FinalizeBackward => 0,
             // Each step is another invocation's.
             Kernel::Running if dispatch.permutation.flags.has(Flag::Stepped) => 0,

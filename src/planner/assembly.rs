@@ -28,10 +28,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
 
     pub(super) fn assemble(&mut self, regime: Regime) -> Result<(), PlanError> {
         match (self.planner.operation, regime) {
-            (Operation::Inference, _) => {
-                let flags = self.planner.affine_flags().and(self.planner.finish_flags()).with(Flag::Frozen);
-                self.over_windows(Kernel::Inference, |_, _| flags)
-            }
+            (Operation::Inference, _) => self.inference(),
             (Operation::FrozenBackward(_), Regime::Elementwise) => {
                 let flags = Flags::of(&[(Flag::Gradient, true), (Flag::Gamma, self.planner.descriptor.gamma)]);
                 self.over_windows(Kernel::Inference, |_, _| flags)
@@ -189,6 +186,30 @@ impl<'a, 'b> Assembly<'a, 'b> {
         }
     }
 
+    /// In one dispatch, or where that is too many bindings, by way of scratch.
+    fn inference(&mut self) -> Result<(), PlanError> {
+        use Kernel::{ForwardApply, Inference, InferenceSettle};
+        let finish = self.planner.finish_flags();
+        let [whole, settled] = [self.planner.affine_flags().with(Flag::Frozen), finish.with(Flag::Settled)];
+        let at_once = whole.and(finish);
+        if self.fits(Inference, at_once) || !self.fits(ForwardApply, settled) {
+            return self.over_windows(Inference, |_, _| at_once);
+        }
+        // No records come before the planes.
+        self.stretches.iter_mut().for_each(|stretch| stretch.params.all_parts = 0);
+        self.scratch = self.forward_records()?;
+        let Params { units, .. } = self.of_channels(self.stretches[0].params);
+        if self.fits(InferenceSettle, whole) {
+            self.small(InferenceSettle, whole, units)?;
+        } else {
+            self.small(InferenceSettle, whole.without(Flag::Beta), units)?;
+            if whole.has(Flag::Beta) {
+                self.small(InferenceSettle, Flags::of(&[(Flag::Beta, true), (Flag::Settled, true)]), units)?;
+            }
+        }
+        self.over_windows(ForwardApply, |_, _| settled)
+    }
+
     fn forward_in_one(&mut self, kernel: Kernel) -> Result<(), PlanError> {
         let planner = self.planner;
         let flags = |moves| planner.forward_flags().and(planner.outcome_flags(moves));
@@ -213,7 +234,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
         self.in_two_passes(Passes {
             kernels: [ForwardPartial, ForwardSettle, ForwardApply],
             first: &|i, params| planner.forward_first(counts, i, params),
-            settle: settles.then(|| outcome(moves).and(planner.padding_flags())),
+            settle: settles.then(|| outcome(moves).and(planner.padding_flags())).into_iter().collect(),
             second: if settles { planner.finish_flags().with(Flag::Settled) } else { apply(moves) },
         })?;
         if moves { Ok(()) } else { self.move_running() }
@@ -309,6 +330,9 @@ impl<'a, 'b> Assembly<'a, 'b> {
                 true => full,
                 false => first,
             };
+            // Sums need no scale but to find the activation, or x, again.
+            let sums_alone = !partial.has(Flag::Dx) && !partial.has(Flag::Activation) && !partial.has(Flag::FromY);
+            let partial = if sums_alone { partial.without(Flag::Gamma) } else { partial };
             let dx_later = wanted.dx && !partial.has(Flag::Dx);
             let dresidual_later = dresidual && !partial.has(Flag::Dresidual);
             let settle = without_elements(first).and(Flags::of(&[
@@ -330,13 +354,13 @@ impl<'a, 'b> Assembly<'a, 'b> {
                 self.in_two_passes(Passes {
                     kernels: [Kernel::BackwardPartial, Kernel::BackwardSettle, Kernel::BackwardApply],
                     first: &|_, _| partial,
-                    settle: settles.then_some(settle),
+                    settle: if settles { self.backward_settles(settle) } else { vec![] },
                     second: if settles { without_statistics(apply).with(Flag::Settled) } else { apply },
                 })?;
             } else {
                 self.over_windows(Kernel::BackwardPartial, |_, _| partial)?;
                 if sums || notes && !ends {
-                    self.over_units(Kernel::BackwardSettle, settle)?;
+                    self.settle_units(Kernel::BackwardSettle, &self.backward_settles(settle))?;
                 }
             }
             self.scratch = records;
@@ -354,6 +378,19 @@ impl<'a, 'b> Assembly<'a, 'b> {
             self.collapse(wanted, gradients, channels)?;
         }
         Ok(())
+    }
+
+    /// Parts added up once, or where that is too many bindings, twice: for dγ and dβ, and for dx.
+    fn backward_settles(&self, all: Flags) -> Vec<Flags> {
+        let gradients = [Flag::Dgamma, Flag::Dbeta, Flag::Health];
+        if self.fits(Kernel::BackwardSettle, all) || !gradients.iter().any(|flag| all.has(*flag)) {
+            return vec![all];
+        }
+        // γ and β say which channels are lost, and what dx needs.
+        let parameters = [Flag::Gamma, Flag::Beta].into_iter().filter(|_| !all.has(Flag::FromY));
+        let of_gradients = parameters.fold(all.without(Flag::Dx), Flags::without);
+        let of_dx = all.has(Flag::Dx).then(|| gradients.into_iter().fold(all, Flags::without));
+        [of_gradients].into_iter().chain(of_dx).collect()
     }
 
     /// dγ and dβ of all groups added up, found in scratch at these offsets.

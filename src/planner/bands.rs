@@ -49,11 +49,11 @@ fn banded(first: Flags, second: Flags) -> Flags {
 }
 
 /// Two passes over all units: the kernels of the first, of what settles each unit in between, and of the second; and
-/// their flags, those of the first by window.
+/// their flags, those of the first by window, of the settling by dispatch.
 pub(super) struct Passes<'a> {
     pub(super) kernels: [Kernel; 3],
     pub(super) first: &'a dyn Fn(usize, &Params) -> Flags,
-    pub(super) settle: Option<Flags>,
+    pub(super) settle: Vec<Flags>,
     pub(super) second: Flags,
 }
 
@@ -81,16 +81,18 @@ impl Assembly<'_, '_> {
         self.fits(kernel, if self.band.is_some() { banded(first, second) } else { second })
     }
 
+    pub(super) fn settle_units(&mut self, kernel: Kernel, dispatches: &[Flags]) -> Result<(), PlanError> {
+        dispatches.iter().try_for_each(|flags| self.over_units(kernel, *flags))
+    }
+
     pub(super) fn in_two_passes(&mut self, passes: Passes<'_>) -> Result<(), PlanError> {
         let Passes { kernels: [gather, merge, apply], first, settle, second } = passes;
         let Some(band) = self.band else {
             self.over_windows(gather, first)?;
-            if let Some(flags) = settle {
-                self.over_units(merge, flags)?;
-            }
+            self.settle_units(merge, &settle)?;
             return self.over_windows(apply, |_, _| second);
         };
-        debug_assert!(settle.is_none(), "a band that is settled: can_go_in_bands");
+        debug_assert!(settle.is_empty(), "a band that is settled: can_go_in_bands");
         let Stretch { params: all, pieces } = self.stretches[0].clone();
         for first_unit in (0..all.units).step_by(band as usize) {
             let end_unit = first_unit.saturating_add(band).min(all.units);

@@ -5,6 +5,8 @@
 pub enum Kernel {
     /// `shaders/inference.wgsl`
     Inference,
+    /// `shaders/inference_settle.wgsl`
+    InferenceSettle,
     /// `shaders/forward_resident.wgsl`
     ForwardResident,
     /// `shaders/forward_cached.wgsl`
@@ -47,8 +49,9 @@ pub enum Kernel {
 
 impl Kernel {
     /// All kernels.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Inference,
+        Self::InferenceSettle,
         Self::ForwardResident,
         Self::ForwardCached,
         Self::ForwardPartial,
@@ -74,6 +77,7 @@ impl Kernel {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inference => "inference",
+            Self::InferenceSettle => "inference_settle",
             Self::ForwardResident => "forward_resident",
             Self::ForwardCached => "forward_cached",
             Self::ForwardPartial => "forward_partial",
@@ -99,6 +103,7 @@ impl Kernel {
     pub(super) const fn source(self) -> &'static str {
         match self {
             Self::Inference => include_str!("../../shaders/inference.wgsl"),
+            Self::InferenceSettle => include_str!("../../shaders/inference_settle.wgsl"),
             Self::ForwardResident => include_str!("../../shaders/forward_resident.wgsl"),
             Self::ForwardCached => include_str!("../../shaders/forward_cached.wgsl"),
             Self::ForwardPartial => include_str!("../../shaders/forward_partial.wgsl"),
@@ -124,7 +129,10 @@ impl Kernel {
     /// Whether an invocation owns a unit, or a channel, and goes over no tensor.
     pub const fn is_small(self) -> bool {
         use Kernel::*;
-        matches!(self, Running | Count | Collapse | Merge | Finalize | MergeBackward | FinalizeBackward)
+        matches!(
+            self,
+            InferenceSettle | Running | Count | Collapse | Merge | Finalize | MergeBackward | FinalizeBackward
+        )
     }
 
     /// Whether units stay in registers.

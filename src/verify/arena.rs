@@ -155,9 +155,15 @@ impl AnyPlan {
         let (dx, dgamma, dbeta) = (arena.get("dx"), arena.get("dgamma"), arena.get("dbeta"));
         let extras = arena.extras();
         let bound = match self {
-            Self::Inference(plan) => {
-                plan.bind(&InferenceBindings { x: need("x")?, y: need("y")?, gamma, beta, running: running()?, extras })
-            }
+            Self::Inference(plan) => plan.bind(&InferenceBindings {
+                x: need("x")?,
+                y: need("y")?,
+                gamma,
+                beta,
+                running: running()?,
+                scratch,
+                extras,
+            }),
             Self::Forward(plan) => plan.bind(&ForwardBindings {
                 x: need("x")?,
                 y: need("y")?,

@@ -73,6 +73,7 @@ fn running_statistics_of_many_steps_are_bound_whole() {
             gamma: gamma.clone(),
             beta: beta.clone(),
             running: running.clone(),
+            scratch: None,
             extras: extras.clone(),
         };
         inference.bind(&bindings)?;

@@ -243,6 +243,7 @@ fn refused() {
         gamma: Some(c.clone()),
         beta: Some(c.clone()),
         running: RunningBindings { mean: c.clone(), variance: c },
+        scratch: None,
         extras: Extras::default(),
     });
     let error = error.unwrap_err();
@@ -260,6 +261,7 @@ fn bound(plan: &Inference, [x, y, c]: [&Buffer; 3]) -> Result<Bound, BindError> 
         gamma: Some(c.clone()),
         beta: Some(c.clone()),
         running: RunningBindings { mean: c.clone(), variance: c },
+        scratch: None,
         extras: Extras::default(),
     })
 }
@@ -335,6 +337,7 @@ fn reading_twice_is_no_overlap() {
         gamma: Some(c.clone()),
         beta: Some(c.clone()),
         running: RunningBindings { mean: c.clone(), variance: c },
+        scratch: None,
         extras: Extras::default(),
     });
     noop.run(|pass| bound.unwrap().record(pass));
@@ -362,6 +365,7 @@ fn on_real_devices_too() {
             gamma: None,
             beta: None,
             running: RunningBindings { mean: small.clone(), variance: small },
+            scratch: None,
             extras: Extras::default(),
         });
         assert!(matches!(error.unwrap_err(), BindError::Size { argument: "x", has: 4, needs: X, .. }));

@@ -191,7 +191,8 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
             let plan = kernels.inference(descriptor).map_err(Refused::Plan)?;
             let (gamma, beta) = (lender.lend(2, c), lender.lend(3, c));
             let (running, extras) = (running(), Extras::default());
-            plan.bind(&InferenceBindings { x: must(0, x), y: must(1, x), gamma, beta, running, extras })
+            let scratch = lender.lend(7, plan.scratch_bytes());
+            plan.bind(&InferenceBindings { x: must(0, x), y: must(1, x), gamma, beta, running, scratch, extras })
         }
         Kind::Forward => {
             let plan = kernels.forward(descriptor).map_err(Refused::Plan)?;

@@ -1,8 +1,11 @@
 //! Devices that offer little: the same results, or an error of ours.
 
+use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Placement, Problem};
 use wgpu_batchnorm::wgpu::{self, Limits};
-use wgpu_batchnorm::{Descriptor, Error, Gpu, Layout, PlanError};
+use wgpu_batchnorm::{
+    Activation, Descriptor, Error, Float, Gpu, Gradients, Layout, Momentum, PlanError, Running, Types,
+};
 
 use crate::adapters::{gpus, say};
 use crate::check::{OPERATIONS, check, judge, problem};
@@ -150,5 +153,49 @@ fn a_gpu_has_all_that_its_adapter_offers() {
     for (gpu, adapter) in gpus().iter().zip(pollster::block_on(Gpu::adapters())) {
         let wgpu::Limits { max_storage_buffer_binding_size, .. } = adapter.limits();
         assert_eq!(gpu.device.limits().max_storage_buffer_binding_size, max_storage_buffer_binding_size);
+    }
+}
+
+/// As WebGPU's compatibility mode and OpenGL ES have them: enough for plain batch norm, and for an activation in inference.
+#[test]
+fn four_storage_buffers() {
+    let limits = Limits { max_storage_buffers_per_shader_stage: 4, ..Limits::default() };
+    let counted = Running { counts_batches: true, ..Running::default() };
+    let cumulative = Running { momentum: Momentum::Cumulative, ..counted };
+    for gpu in with_limits(&limits) {
+        for (shape, layout) in SHAPES {
+            let plain = Descriptor::new(shape, layout);
+            let all = [
+                plain.clone(),
+                plain.clone().affine(false, true),
+                plain.clone().affine(true, false).running(counted),
+                plain.clone().running(cumulative),
+                plain.clone().types(Types::all(Float::F16)),
+            ];
+            for descriptor in all {
+                let problem = problem(descriptor);
+                for operation in [Operation::Inference, Operation::Forward, Operation::Backward(Gradients::ALL)] {
+                    check(&gpu, &gpu.kernels, &problem, operation, Placement::Separate);
+                }
+            }
+            let finished = problem(plain.residual(true).activation(Activation::Relu));
+            check(&gpu, &gpu.kernels, &finished, Operation::Inference, Placement::Separate);
+        }
+    }
+}
+
+/// The same bits as with as many as it takes.
+#[test]
+fn parameters_by_way_of_scratch_change_no_bit() {
+    let few = Limits { max_storage_buffers_per_shader_stage: 4, ..Limits::default() };
+    for (few, many) in with_limits(&few).into_iter().zip(with_limits(&Limits::default())) {
+        for (shape, layout) in SHAPES {
+            let problem = problem(Descriptor::new(shape, layout));
+            let answer = |gpu: &Gpu| {
+                let run = problem.run(gpu, &gpu.kernels, Operation::Inference, Placement::Separate);
+                pollster::block_on(run).unwrap().get("y").iter().map(|y| y.to_bits()).collect::<Vec<_>>()
+            };
+            assert_eq!(answer(&few), answer(&many), "{shape:?} {layout:?} on {}", few.name());
+        }
     }
 }

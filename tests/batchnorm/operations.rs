@@ -80,9 +80,15 @@ impl AnyPlan {
             beta: get("beta"),
         };
         match self {
-            Self::Inference(plan) => {
-                plan.bind(&InferenceBindings { x: need("x")?, y: need("y")?, gamma, beta, running: running()?, extras })
-            }
+            Self::Inference(plan) => plan.bind(&InferenceBindings {
+                x: need("x")?,
+                y: need("y")?,
+                gamma,
+                beta,
+                running: running()?,
+                scratch,
+                extras,
+            }),
             Self::Forward(plan) => plan.bind(&ForwardBindings {
                 x: need("x")?,
                 y: need("y")?,

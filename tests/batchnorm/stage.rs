@@ -157,6 +157,7 @@ impl AnyPlan {
                 gamma: maybe("gamma"),
                 beta: maybe("beta"),
                 running: running(),
+                scratch,
                 extras,
             }),
             Self::Forward(plan) => plan.bind(&ForwardBindings {

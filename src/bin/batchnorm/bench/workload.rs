@@ -95,12 +95,14 @@ impl<'a> Workload<'a> {
 
     fn inference(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
         let plan = kernels.inference(self.descriptor)?;
+        let scratch = self.scratch(&plan)?;
         let bound = plan.bind(&InferenceBindings {
             x: self.x.as_entire_buffer_binding(),
             y: self.y.as_entire_buffer_binding(),
             gamma: Some(self.gamma.as_entire_buffer_binding()),
             beta: Some(self.beta.as_entire_buffer_binding()),
             running: self.running(),
+            scratch: Some(scratch.as_entire_buffer_binding()),
             extras: Extras { residual: whole(&self.residual), ..Extras::default() },
         })?;
         Ok((bound, traffic(&plan)))
