@@ -25,10 +25,13 @@ fn main(
         let source = 3u * part * params.units + unit;
         let both = count + many[source];
         let weight = many[source] / max(both, CHANNEL_ONE);
-        let delta = many[source + params.units] - mean;
+        let other = many[source + params.units];
+        let delta = other - mean;
         let apart = (delta * (CHANNEL_ONE - weight)) * (delta * weight);
         variance = variance * (CHANNEL_ONE - weight) + many[source + 2u * params.units] * weight + apart;
-        mean += delta * weight;
+        // A small step, so that only the sum rounds at the size of the mean; but not from or to infinity.
+        let far = (bitcast<ChannelBits>(delta) & ChannelBits(MAGNITUDE)) == ChannelBits(INFINITE);
+        mean = select(mean + delta * weight, mean * (CHANNEL_ONE - weight) + other * weight, far);
         count = both;
     }
     statistics[unit] = count;

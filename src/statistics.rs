@@ -46,7 +46,12 @@ impl Statistics {
         let (weight, delta) = (other.count / count, other.mean - self.mean);
         let apart = delta * (1.0 - weight) * (delta * weight);
         let variance = self.variance * (1.0 - weight) + other.variance * weight + apart;
-        Self { count, mean: self.mean + delta * weight, variance }
+        // A small step, so that only the sum rounds at the size of the mean; but not from or to infinity.
+        let mean = match delta.is_infinite() {
+            true => self.mean * (1.0 - weight) + other.mean * weight,
+            false => self.mean + delta * weight,
+        };
+        Self { count, mean, variance }
     }
 
     /// Those of every channel, from what a device left: planes of counts, means and variances.
