@@ -85,7 +85,7 @@ impl State {
         Self { gamma: all(1.0), beta: all(0.0), running_mean: all(0.0), running_variance: all(1.0), batches: 0 }
     }
 
-    /// Reads all five tensors of a layer of this many channels.
+    /// Reads all tensors of a layer of this many channels: five, or four where the framework has no counter.
     ///
     /// # Errors
     /// [`CheckpointError`] names the first tensor that is missing or of a wrong shape, type or value.

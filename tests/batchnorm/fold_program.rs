@@ -1,6 +1,6 @@
 //! `batchnorm fold`, from file to file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -198,6 +198,98 @@ fn in_place_replaces_the_model_and_writes_nothing_else() {
     assert_eq!(folder.contents().len(), 1);
     let [pytorch, ours] = answers(&folder.model);
     assert!(pytorch.distance(&ours) < 1e-13);
+}
+
+/// A model in three files: a batch norm apart from its layer, and a layer that gets a bias.
+#[test]
+fn a_model_in_several_files_is_folded_as_in_one() {
+    let whole = network(Dtype::F64);
+    let single = Folder::with(&whole);
+    single.folds(&["--map", MAPS]);
+    let expected = read(&single.path("model.folded.safetensors"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let index = path("model.safetensors.index.json");
+    let shard = |name: &str| format!("model-0000{}-of-00003.safetensors", 1 + name.len() % 3);
+    let write = || {
+        let mut shards: BTreeMap<String, Tensors> = BTreeMap::new();
+        for (name, tensor) in &whole {
+            shards.entry(shard(name)).or_default().insert(name.clone(), tensor.clone());
+        }
+        assert_eq!(shards.len(), 3);
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        shards.iter().for_each(|(name, tensors)| {
+            checkpoint::write(path(name), tensors.clone(), Some(metadata.clone())).unwrap();
+        });
+        let map: BTreeMap<&String, String> = whole.keys().map(|name| (name, shard(name))).collect();
+        let size: usize = whole.values().map(View::data_len).sum();
+        let document = format!("{{\"metadata\": {{\"total_size\": {size}, \"note\": 1}}, \"weight_map\": {map:?}}}");
+        fs::write(&index, document).unwrap();
+    };
+    let fold = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_batchnorm");
+        Command::new(program).arg("fold").arg(&index).args(["--map", MAPS]).args(arguments).output().unwrap()
+    };
+    let names = || {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    // What an index names, all together.
+    let folded = |index: &Path| {
+        let document: serde_json::Value = serde_json::from_slice(&fs::read(index).unwrap()).unwrap();
+        let map: BTreeMap<String, String> = serde_json::from_value(document["weight_map"].clone()).unwrap();
+        let files: BTreeSet<String> = map.values().cloned().collect();
+        let tensors: Tensors = map.iter().map(|(name, file)| (name.clone(), read(&path(file))[name].clone())).collect();
+        let all: usize = files.iter().map(|file| read(&path(file)).len()).sum();
+        assert_eq!(all, map.len(), "each tensor is in one file, and in the index");
+        assert_eq!(document["metadata"]["total_size"], tensors.values().map(View::data_len).sum::<usize>());
+        assert_eq!(document["metadata"]["note"], 1);
+        (tensors, files)
+    };
+    write();
+    let before = names();
+    let output = fold(&[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (tensors, files) = folded(&path("model.folded.safetensors.index.json"));
+    assert_eq!((tensors, files.len()), (expected.clone(), 3));
+    assert_eq!(names().len(), before.len() + 4);
+    // Again: the new files have other names until the index is there, and the old ones go.
+    assert!(fold(&[]).status.success());
+    let (tensors, again) = folded(&path("model.folded.safetensors.index.json"));
+    assert_eq!(tensors, expected);
+    assert!(again.is_disjoint(&files) && names().len() == before.len() + 4);
+    // As one file.
+    assert!(fold(&["--out", path("one.safetensors").to_str().unwrap()]).status.success());
+    assert_eq!(read(&path("one.safetensors")), expected);
+    // In place: as many files as before.
+    let before = names();
+    assert!(fold(&["--in-place"]).status.success());
+    assert_eq!(folded(&index).0, expected);
+    assert_eq!(names().len(), before.len());
+
+    // What does not fit together is refused, and nothing is written.
+    let refuses = |arguments: &[&str], words: &[&str]| {
+        let before = names();
+        let output = fold(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        assert_eq!(names(), before);
+    };
+    write();
+    let shard = path("model-00001-of-00003.safetensors");
+    refuses(&["--out", shard.to_str().unwrap()], &["is the model itself"]);
+    let text = fs::read_to_string(&index).unwrap();
+    for (from, to, words) in [
+        ("model-00001", "../model-00001", ["../model-00001", "same folder"]),
+        ("model-00001", "model-00007", ["model-00007-of-00003.safetensors", "cannot be read"]),
+        ("\"bn1.bias\"", "\"bn1.other\"", ["bn1.", "download both again"]),
+        ("weight_map", "weights", ["weight_map", "index"]),
+    ] {
+        fs::write(&index, text.replace(from, to)).unwrap();
+        refuses(&[], &words);
+    }
 }
 
 #[cfg(unix)]

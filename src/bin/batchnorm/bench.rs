@@ -1,14 +1,14 @@
 //! `batchnorm bench`: how long operations take, and how near that is to what a copy takes.
 
-mod baseline;
+pub mod baseline;
 mod clock;
 mod compare;
 mod copy;
-mod layers;
+pub mod layers;
 mod op;
 mod plot;
 mod quartiles;
-mod report;
+pub mod report;
 #[cfg(test)]
 mod samples;
 mod variant;

@@ -1,9 +1,9 @@
 //! `batchnorm verify --cases`: recorded calls of other implementations, run on one adapter and judged by
 //! the answers and tolerances recorded with them.
 
-mod exercise;
-mod file;
-mod judge;
+pub mod exercise;
+pub mod file;
+pub mod judge;
 mod module;
 mod report;
 mod sync;

@@ -1,10 +1,10 @@
 //! `batchnorm fold`: batch norms of a model file, folded into the layers beside them.
 
+pub mod files;
 mod map;
-mod model;
+pub mod model;
 mod reading;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use wgpu_batchnorm::checkpoint::CheckpointError;
@@ -12,6 +12,7 @@ use wgpu_batchnorm::checkpoint::CheckpointError;
 use crate::Failure;
 use crate::say::say;
 use crate::table::Table;
+use files::Files;
 pub use map::Mapping;
 use map::Order;
 pub use model::InF32;
@@ -20,10 +21,9 @@ use model::Model;
 /// Folds what the maps say, in their order, and writes the result when all is done.
 pub fn run(options: &crate::Fold) -> crate::Outcome {
     let path = &options.model;
-    let bytes = fs::read(path).map_err(|error| about(path, &format!("cannot be read: {error}")))?;
-    let mut model =
-        Model::open(&bytes, options.epsilon, options.no_affine).map_err(|error| about(path, &error.to_string()))?;
-    let target = target(options)?;
+    let files = Files::read(path)?;
+    let mut model = Model::open(&files, options.epsilon, options.no_affine)?;
+    let target = target(options, &files)?;
     let mut table = Table::new(["batch norm", "goes into", "which runs", "channels", "bias"]);
     for mapping in mappings(options, &model.norms())? {
         let Mapping { norm, layer, order, .. } = &mapping;
@@ -33,7 +33,8 @@ pub fn run(options: &crate::Fold) -> crate::Outcome {
         table.row([norm, layer, order, &folded.channels.to_string(), bias]);
     }
     let left = model.norms();
-    model.write(&target, options.f32).map_err(|error| about(path, &error.to_string()))?;
+    let contents = model.contents(options.f32).map_err(|error| about(path, &error.to_string()))?;
+    files.write(contents, &target, options.in_place)?;
     say!("{table}");
     if !left.is_empty() {
         say!("not mapped, and still there: {}", left.join(", "));
@@ -63,15 +64,13 @@ fn mappings(options: &crate::Fold, norms: &[String]) -> Result<Vec<Mapping>, Fai
 }
 
 /// Where the result goes. The model itself is replaced on demand only.
-fn target(options: &crate::Fold) -> Result<PathBuf, Failure> {
-    let model = &options.model;
+fn target(options: &crate::Fold, files: &Files) -> Result<PathBuf, Failure> {
     let target = match &options.out {
         Some(out) => out.clone(),
-        None if options.in_place => return Ok(model.clone()),
-        None => model.with_extension("folded.safetensors"),
+        None if options.in_place => return Ok(options.model.clone()),
+        None => files.default_target(),
     };
-    let is_model = matches!((target.canonicalize(), model.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if is_model {
+    if files.has(&target) {
         return Err(about(&target, "is the model itself; to replace it, say --in-place instead of --out"));
     }
     Ok(target)

@@ -5,6 +5,8 @@ mod bench;
 mod cases;
 mod demo;
 mod fold;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod json;
 mod say;
 mod table;
@@ -154,7 +156,7 @@ Examples:
 /// Options of `fold`.
 #[derive(clap::Args)]
 struct Fold {
-    /// A safetensors file.
+    /// A safetensors file, or, of a model in several, their `model.safetensors.index.json`.
     model: PathBuf,
     /// Fold the batch norm BN into LAYER, both as the file names them without `.weight`. A `*` in both stands
     /// for the same text. LAYER runs right before BN, unless options say otherwise: `:bn-first`, it runs right
@@ -171,7 +173,8 @@ struct Fold {
     /// Write these of the changed tensors in F32, where their own type is narrower.
     #[arg(long, value_name = "WHICH")]
     f32: Option<fold::InF32>,
-    /// Where the result goes. Default: beside the model, as MODEL.folded.safetensors.
+    /// Where the result goes. Default: beside the model, as MODEL.folded.safetensors, or with an index of as many
+    /// files. A model in several is written as one if this is no *.index.json.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace the model.

@@ -86,7 +86,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
 const MOST_UNPACKED: u64 = 1 << 30;
 
 /// Unpacks a gzip file of at most so many bytes.
-fn unpack(file: &[u8], most: u64) -> Result<Vec<u8>, String> {
+pub fn unpack(file: &[u8], most: u64) -> Result<Vec<u8>, String> {
     let mut unpacked = vec![];
     GzDecoder::new(file).take(most + 1).read_to_end(&mut unpacked).map_err(|error| error.to_string())?;
     if unpacked.len() as u64 > most {

@@ -36,7 +36,7 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf, DataError> {
 }
 
 /// The sizes and values of an IDX file with this number of dimensions.
-fn values<const DIMENSIONS: usize>(path: &Path, file: &[u8]) -> Result<([usize; DIMENSIONS], Vec<u8>), DataError> {
+pub fn values<const DIMENSIONS: usize>(path: &Path, file: &[u8]) -> Result<([usize; DIMENSIONS], Vec<u8>), DataError> {
     let magic = [0, 0, 8, DIMENSIONS as u8];
     if !file.starts_with(&magic) {
         let what = format!("does not begin with {magic:?} as this file of MNIST does: download it from {SOURCE}");

@@ -15,16 +15,26 @@ pub struct Baseline {
     reports: Vec<Report>,
 }
 
+/// How to come by such a file.
+const HOW: &str = "record one with `batchnorm bench --json > FILE`";
+
 impl Baseline {
     /// Reads a file, for a run of so many runs.
     ///
     /// # Errors
     /// What is wrong with the file, or that there are too few runs in it or to come.
     pub fn read(path: &Path, runs: usize) -> Result<Self, String> {
-        let how = "record one with `batchnorm bench --json > FILE`";
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}; {how}", path.display()))?;
-        let reports: Vec<Report> = serde_json::from_str(&text)
-            .map_err(|error| format!("{} is not what `bench --json` prints: {error}; {how}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}; {HOW}", path.display()))?;
+        Self::parse(path, &text, runs)
+    }
+
+    /// The same from the text of a file.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(path: &Path, text: &str, runs: usize) -> Result<Self, String> {
+        let reports: Vec<Report> = serde_json::from_str(text)
+            .map_err(|error| format!("{} is not what `bench --json` prints: {error}; {HOW}", path.display()))?;
         if let Some(Report { runs, .. }) = reports.iter().find(|report| report.runs < FEWEST_RUNS) {
             return Err(format!(
                 "{} has medians of {runs} runs, which say too little of the noise; record it again with --runs \

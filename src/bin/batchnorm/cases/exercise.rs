@@ -223,6 +223,9 @@ async fn error(gpu: &Gpu, case: &Case) -> Outputs {
     Ok(answer.0.iter().map(|(name, values)| output(name, values)).collect())
 }
 
+/// More than any layer has, and little enough for memory.
+const MOST_CHANNELS: usize = 1 << 24;
+
 /// The case's tensors, as they are. What is not given stays empty, and so is not bound.
 pub fn problem(case: &Case, x: &str, running: Option<Running>) -> Result<Problem, FileError> {
     let owned = |name: &str| Ok(case.f32(name)?.unwrap_or_default().to_vec());
@@ -244,6 +247,10 @@ pub fn problem(case: &Case, x: &str, running: Option<Running>) -> Result<Problem
         Some(epsilon) => descriptor.epsilon(epsilon as f32),
         None => descriptor,
     };
+    // A tensor of no values may claim any shape.
+    if descriptor.channels() > MOST_CHANNELS {
+        return Err(case.error(format!("has {} channels, more than {MOST_CHANNELS}", descriptor.channels())));
+    }
     // Without a γ its length still says how long the outputs of a channel are.
     let ones = vec![1.0; descriptor.channels()];
     Ok(Problem {
@@ -305,4 +312,26 @@ fn forward_outputs(answer: &Answer) -> Vec<Output> {
     ];
     // Of an empty batch y is empty, and all there is.
     all.into_iter().filter(|output| output.name == "y" || !output.values.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases::file::tests::case;
+
+    /// A tensor without values takes no room in a file, whatever its other axes claim.
+    #[test]
+    fn claims_of_more_channels_than_there_are_values_are_refused() {
+        let of = |channels| {
+            case(
+                &[("format", "bn-case/1"), ("op", "eval_forward"), ("grade", "edge"), ("layout", "NC")],
+                &[("in.x", &[0, channels], Values::F32(vec![]))],
+            )
+        };
+        assert_eq!(problem(&of(3), "in.x", None).unwrap().gamma, [1.0; 3]);
+        for channels in [1 << 31, 1 << 40] {
+            let error = problem(&of(channels), "in.x", None).unwrap_err().to_string();
+            assert!(error.contains(&format!("{channels} channels")), "{error}");
+        }
+    }
 }

@@ -25,11 +25,11 @@ pub struct Files {
 }
 
 /// An index as Hugging Face's libraries write it.
-struct Index {
+pub struct Index {
     /// All of it; more than `weight_map` and `metadata.total_size` is kept as it is.
     document: Map<String, Value>,
     /// The file of each tensor.
-    weight_map: BTreeMap<String, String>,
+    pub weight_map: BTreeMap<String, String>,
 }
 
 impl Files {
@@ -37,12 +37,17 @@ impl Files {
         let read = |path: &Path| fs::read(path).map_err(|error| about(path, &format!("cannot be read: {error}")));
         let bytes = read(path)?;
         if !is_index(path) {
-            return Ok(Self { path: path.to_owned(), index: None, files: vec![(String::new(), bytes)] });
+            return Ok(Self::one(path, bytes));
         }
         let index = Index::parse(&bytes).map_err(|problem| about(path, &problem))?;
         let names: BTreeSet<&String> = index.weight_map.values().collect();
         let files = names.into_iter().map(|name| Ok((name.clone(), read(&path.with_file_name(name))?)));
         Ok(Self { path: path.to_owned(), files: files.collect::<Result<_, Failure>>()?, index: Some(index) })
+    }
+
+    /// A model of one file, by its contents.
+    pub fn one(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), index: None, files: vec![(String::new(), bytes)] }
     }
 
     /// For errors: a file's path.
@@ -124,7 +129,7 @@ impl Files {
 }
 
 impl Index {
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let wrong = |what: String| format!("{what}; it must be an index of safetensors files, with a weight_map");
         let document: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
         let weight_map = document.get("weight_map").cloned().unwrap_or_default();

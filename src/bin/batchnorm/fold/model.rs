@@ -1,18 +1,21 @@
 //! A model in memory: which tensors change, which go, and all the others as they are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 
 use wgpu_batchnorm::checkpoint::safetensors::{Dtype, SafeTensors};
 use wgpu_batchnorm::checkpoint::{self, CheckpointError, Floats, Names, Tensor};
 use wgpu_batchnorm::fold::{Affine, FoldError, Normalization};
 
+use super::files::{Contents, Files};
 use super::map::Mapping;
-use super::reading;
+use super::{about, reading};
+use crate::Failure;
 
 pub struct Model<'a> {
-    file: SafeTensors<'a>,
-    metadata: Option<HashMap<String, String>>,
+    /// Each file's tensors and metadata.
+    files: Vec<(SafeTensors<'a>, Option<HashMap<String, String>>)>,
+    /// The file of each tensor; of one that is new, that of the weight it goes with.
+    places: BTreeMap<String, usize>,
     epsilon: f64,
     /// Batch norms may lack γ and β.
     no_affine: bool,
@@ -58,13 +61,20 @@ pub struct Folded {
 pub struct Problem(pub String);
 
 impl<'a> Model<'a> {
-    pub fn open(bytes: &'a [u8], epsilon: f64, no_affine: bool) -> Result<Self, CheckpointError> {
-        let file = checkpoint::open(bytes)?;
-        let metadata = SafeTensors::read_metadata(bytes)?.1.metadata().clone();
-        let has = |name: &str| file.tensor(name).is_ok();
+    pub fn open(source: &'a Files, epsilon: f64, no_affine: bool) -> Result<Self, Failure> {
+        let (mut files, mut places) = (Vec::new(), BTreeMap::new());
+        for (number, (_, bytes)) in source.files.iter().enumerate() {
+            let open = || Ok((checkpoint::open(bytes)?, SafeTensors::read_metadata(bytes)?.1.metadata().clone()));
+            let opened = open().map_err(|error: CheckpointError| about(&source.path(number), &error.to_string()))?;
+            source.check(number, &opened.0.names().into_iter().collect())?;
+            places.extend(opened.0.names().into_iter().map(|name| (name.to_owned(), number)));
+            files.push(opened);
+        }
+        let has = |name: &str| places.contains_key(name);
         let named = |prefix: String| (prefix.trim_end_matches(['.', '/']).to_owned(), Names::find(has, &prefix));
-        let norms = Names::prefixes(file.names()).into_iter().map(named).collect();
-        Ok(Self { file, metadata, epsilon, no_affine, norms, changed: BTreeMap::new(), folded: BTreeSet::new() })
+        let norms = Names::prefixes(places.keys().map(String::as_str)).into_iter().map(named).collect();
+        let (changed, folded) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { files, places, epsilon, no_affine, norms, changed, folded })
     }
 
     /// The batch norms that are not in a layer, by name.
@@ -76,12 +86,15 @@ impl<'a> Model<'a> {
     pub fn fold(&mut self, mapping: &Mapping) -> Result<Folded, Problem> {
         let names = self.names(&mapping.norm);
         let affine = self.affine(&names)?;
-        let mlx = self.metadata.as_ref().and_then(|all| all.get("format")).is_some_and(|format| format == "mlx");
+        let format = |(_, metadata): &(_, Option<HashMap<String, String>>)| metadata.as_ref()?.get("format").cloned();
+        let mlx = self.files.iter().filter_map(format).any(|format| format == "mlx");
         let layer = reading::Names::find(|name| self.has(name), &mapping.layer, mlx);
         let weight = self.floats(&layer.weight)?;
         let bias = if self.has(&layer.bias) { Some(self.floats(&layer.bias)?) } else { None };
         let folded = layer.fold(&affine, names.framework, &weight, bias.as_ref(), mapping)?;
         let bias_is_new = bias.is_none();
+        let file = self.places[&layer.weight];
+        self.places.entry(layer.bias.clone()).or_insert(file);
         let bias = bias.unwrap_or(Floats { dtype: weight.dtype, shape: vec![folded.bias.len()], values: vec![] });
         self.change(layer.weight, Part::Weight, Floats { values: folded.weight, ..weight }, &mapping.norm);
         self.change(layer.bias, Part::Bias, Floats { values: folded.bias, ..bias }, &mapping.norm);
@@ -95,24 +108,30 @@ impl<'a> Model<'a> {
         self.changed.insert(tensor, Changed { floats, part, norms });
     }
 
-    /// Writes the model as it is now: the metadata and the tensors that did not change byte for byte.
-    pub fn write(self, path: &Path, in_f32: Option<InF32>) -> Result<(), Problem> {
-        let mut tensors: BTreeMap<String, Tensor<'_>> =
-            self.file.iter().map(|(name, view)| (name.to_owned(), view.into())).collect();
-        for norm in &self.folded {
-            for name in self.names(norm).all() {
-                tensors.remove(name);
+    /// The model as it is now: the metadata and the tensors that did not change byte for byte.
+    pub fn contents(&self, in_f32: Option<InF32>) -> Result<Contents<'_>, Problem> {
+        let mut contents: Contents<'_> = self
+            .files
+            .iter()
+            .map(|(file, metadata)| {
+                (file.iter().map(|(name, view)| (name.to_owned(), view.into())).collect(), metadata.clone())
+            })
+            .collect();
+        for name in self.folded.iter().flat_map(|norm| self.names(norm).all().map(str::to_owned).collect::<Vec<_>>()) {
+            if let Some(file) = self.places.get(&name) {
+                contents[*file].0.remove(&name);
             }
         }
         for (name, changed) in &self.changed {
-            tensors.insert(name.clone(), changed.rounded(name, in_f32)?);
+            contents[self.places[name]].0.insert(name.clone(), changed.rounded(name, in_f32)?);
         }
-        Ok(checkpoint::write(path, tensors, self.metadata)?)
+        Ok(contents)
     }
 
     fn affine(&self, names: &Names) -> Result<Affine, Problem> {
-        let channels = self.file.tensor(&names.mean).map_or(0, |mean| mean.shape().iter().product());
-        let read = |name: &str| Floats::read_shaped(&self.file, name, &[channels]);
+        let mean = self.file(&names.mean)?.tensor(&names.mean);
+        let channels = mean.map_or(0, |mean| mean.shape().iter().product());
+        let read = |name: &str| Floats::read_shaped(self.file(name)?, name, &[channels]);
         let parameter = |name| match (self.has(name), self.no_affine) {
             (false, true) => Ok(None),
             (false, false) => Err(Problem(format!("{name} is missing; if that is meant to be, say --no-affine"))),
@@ -146,12 +165,22 @@ impl<'a> Model<'a> {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.changed.contains_key(name) || self.file.tensor(name).is_ok()
+        self.places.contains_key(name)
+    }
+
+    /// The file that has a tensor.
+    fn file(&self, tensor: &str) -> Result<&SafeTensors<'a>, CheckpointError> {
+        let missing = || CheckpointError::Missing {
+            tensor: tensor.to_owned(),
+            found: Names::prefixes(self.places.keys().map(String::as_str)),
+        };
+        self.places.get(tensor).map(|file| &self.files[*file].0).ok_or_else(missing)
     }
 
     /// A tensor as it is by now.
     fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
-        self.changed.get(name).map_or_else(|| Floats::read(&self.file, name), |changed| Ok(changed.floats.clone()))
+        let read = || Floats::read(self.file(name)?, name);
+        self.changed.get(name).map_or_else(read, |changed| Ok(changed.floats.clone()))
     }
 }
 
