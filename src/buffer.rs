@@ -82,3 +82,22 @@ fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
         Poll::Pending => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wgpu_says_of_work_is_heard_later() {
+        let (device, _) = Device::noop(&wgpu::DeviceDescriptor::default());
+        let make = |size| {
+            let descriptor =
+                BufferDescriptor { label: None, size, usage: BufferUsages::UNIFORM, mapped_at_creation: false };
+            watching(&device, || device.create_buffer(&descriptor)).1
+        };
+        let [fine, too_large] = [make(4), make(1 << 62)];
+        assert_eq!(ready(fine), Some(None));
+        let message = ready(too_large).flatten().unwrap();
+        assert!(message.contains(&(1_u64 << 62).to_string()), "{message}");
+    }
+}

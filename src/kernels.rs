@@ -275,9 +275,10 @@ impl Kernels {
         self.pipelines(&wanted)
     }
 
-    /// As [`warm`](Self::warm), and waits until the device has taken the kernels or refused them. In a browser, which
-    /// compiles in another process and answers later, this is the way to learn of it as an error; a plan of a kernel
-    /// that was refused there reports to the device's uncaptured-error handler instead. Elsewhere `warm` says all.
+    /// As [`warm`](Self::warm), and waits until the device has taken the kernels or refused them. A browser compiles in
+    /// another process and answers later: this is the way to have that over with there, and to learn of a refusal as
+    /// an error; without it a kernel that is refused is reported to the device's uncaptured-error handler. Elsewhere
+    /// `warm` says all.
     ///
     /// # Errors
     /// As [`warm`](Self::warm); [`PlanError::Pipeline`] for a kernel that was refused, which is tried again by the

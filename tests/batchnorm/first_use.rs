@@ -83,6 +83,17 @@ fn nothing_is_left_to_compile_and_nothing_is_for_nothing() {
     }
 }
 
+#[test]
+fn what_is_ready_is_compiled() {
+    let (instance, gpu) = counted();
+    let operations = |layer| OPERATIONS.map(|operation| (layer, operation));
+    pollster::block_on(gpu.kernels.ready(layers().iter().flat_map(operations))).unwrap();
+    let ready = pipelines(&instance);
+    use_all(&gpu, &gpu.kernels, Placement::Separate);
+    assert_eq!(pipelines(&instance), ready);
+    assert!(ready > OPERATIONS.len());
+}
+
 fn rehearse(kernels: &Kernels) -> Bound {
     let operations = |layer| OPERATIONS.map(|operation| (layer, operation));
     kernels.rehearse(layers().iter().flat_map(operations)).unwrap()

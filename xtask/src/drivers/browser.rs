@@ -89,18 +89,20 @@ pub fn show(
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).map_err(failed)?);
     println!("\n== page: {address} in {}", command.get_program().display());
     let child = Running(command.spawn().map_err(failed)?);
-    let outcome = listen(&sent, child);
-    if let Err(message) = outcome {
-        let log = fs::read_to_string(&log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        let last = lines[lines.len().saturating_sub(20)..].join("\n");
-        return Err(format!("{message}; the last lines of the browser's own:\n{last}"));
+    match listen(&sent, child) {
+        Ok(true) => Ok(start.elapsed()),
+        Ok(false) => Err("not all is right; the page says above what is not".to_owned()),
+        Err(message) => {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(20)..].join("\n");
+            Err(format!("{message}; the last lines of the browser's own:\n{last}"))
+        }
     }
-    Ok(start.elapsed())
 }
 
-/// Prints what the page says until it ends.
-fn listen(sent: &Receiver<Sent>, mut child: Running) -> Result<(), String> {
+/// Prints what the page says until it ends, and returns whether all is right.
+fn listen(sent: &Receiver<Sent>, mut child: Running) -> Result<bool, String> {
     let mut heard = Instant::now();
     loop {
         match sent.recv_timeout(Duration::from_secs(1)) {
@@ -108,8 +110,7 @@ fn listen(sent: &Receiver<Sent>, mut child: Running) -> Result<(), String> {
                 println!("{text}");
                 heard = Instant::now();
             }
-            Ok(Sent::Ended(true)) => return Ok(()),
-            Ok(Sent::Ended(false)) => return Err("the page says that not all is right, above".to_owned()),
+            Ok(Sent::Ended(right)) => return Ok(right),
             Err(RecvTimeoutError::Disconnected) => return Err("nothing listens to the page any more".to_owned()),
             Err(RecvTimeoutError::Timeout) if heard.elapsed() > SILENCE => {
                 return Err(format!("the page has said nothing for {} s", SILENCE.as_secs()));

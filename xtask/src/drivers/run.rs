@@ -34,8 +34,9 @@ const STEPS: [Step; 3] = [
 /// What is run where nothing is computed: the tests that bring the noop device along, named by their start.
 const VALIDATION: Step = Step {
     name: "tests",
-    line: "cargo test -p wgpu-batchnorm --all-features --test batchnorm -- bind_errors:: first_use::kernels_that fuzz:: \
-           limits::low_limits_give_other noop:: options:: plan_errors:: --skip on_real_devices",
+    line: "cargo test -p wgpu-batchnorm --all-features --test batchnorm -- amounts:: bind_errors:: \
+           first_use::kernels_that fuzz:: held:: limits::low_limits_give_other noop:: options:: plan_errors:: \
+           --skip on_real_devices",
 };
 
 /// How it went on a driver.
