@@ -238,13 +238,17 @@ impl Planner<'_> {
 
     /// Checks that the device binds as much as each dispatch does, and that kernels can count it.
     fn check_bindings(&self, dispatches: &[Dispatch], scratch: u64) -> Result<(), PlanError> {
+        let (limit, has) = ("max_storage_buffer_binding_size", self.capabilities.binding_bytes);
+        // Of which a dispatch may bind parts alone; but it is one buffer.
+        if scratch > has {
+            return Err(PlanError::Limit { what: "scratch", needs: scratch, limit, has });
+        }
         for Dispatch { permutation, pieces, .. } in dispatches {
             for slot in permutation.slots().iter().filter(|slot| slot.access != Access::Uniform) {
                 let (what, needs) = match pieces.iter().find(|piece| piece.slot == slot.name) {
                     Some(piece) => (piece.argument, piece.bytes),
                     None => self.sizes.get(&slot.name).unwrap_or(("scratch", scratch)),
                 };
-                let (limit, has) = ("max_storage_buffer_binding_size", self.capabilities.binding_bytes);
                 if needs > has {
                     return Err(PlanError::Limit { what, needs, limit, has });
                 }

@@ -142,8 +142,9 @@ impl Canary {
                 name => name,
             };
             let Place { buffer, words, .. } = memory.places.iter().find(|place| place.name == over)?;
-            let size = BufferSize::new(4 * words.len() as u64)?;
-            Some(BufferBinding { buffer: &buffers[*buffer], offset: 4 * words.start as u64, size: Some(size) })
+            // (Of what is empty a word of the guards.)
+            let size = BufferSize::new(4 * words.len().max(1) as u64);
+            Some(BufferBinding { buffer: &buffers[*buffer], offset: 4 * words.start as u64, size })
         })
     }
 

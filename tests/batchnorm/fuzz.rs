@@ -8,6 +8,8 @@
 use std::cell::Cell;
 use std::env;
 use std::hash::{BuildHasher, RandomState};
+use std::panic;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -32,6 +34,24 @@ pub struct Times {
     pub of_batch: u32,
 }
 
+thread_local! {
+    /// Whether a panic is only a case that fails, of which there are many on the way to the smallest.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has panics of cases say nothing: what they say is what the test fails with in the end.
+fn quieten() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                loud(info);
+            }
+        }));
+    });
+}
+
 /// A number from the environment.
 fn variable(name: &str) -> Option<u64> {
     let value = env::var(name).ok().filter(|value| !value.is_empty())?;
@@ -46,6 +66,7 @@ pub fn fuzz<S: Strategy>(
     strategy: &S,
     test: impl Fn(S::Value) -> Result<bool, TestCaseError>,
 ) -> u32 {
+    quieten();
     let minutes = variable("BATCHNORM_FUZZ_MINUTES");
     let end = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
     // Large enough that runs do not meet, small enough to be typed.
@@ -66,12 +87,14 @@ pub fn fuzz<S: Strategy>(
             max_shrink_time: 60_000,
             ..ProptestConfig::default()
         };
+        QUIET.set(true);
         let outcome =
             TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)).run(strategy, |case| {
                 tried.set(tried.get() + 1);
                 ran.set(ran.get() + u32::from(test(case)?));
                 Ok(())
             });
+        QUIET.set(false);
         match outcome {
             Ok(()) => {}
             Err(TestError::Fail(reason, case)) => panic!(

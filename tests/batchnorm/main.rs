@@ -3,6 +3,7 @@
 
 mod adapters;
 mod amounts;
+mod answers;
 mod bind_errors;
 mod canary;
 mod cases;

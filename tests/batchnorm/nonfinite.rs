@@ -63,9 +63,9 @@ fn in_any_type(value: f32) -> f32 {
 }
 
 /// A batch norm with data.
-struct Case {
-    plain: Plain,
-    problem: Problem,
+pub struct Case {
+    pub plain: Plain,
+    pub problem: Problem,
 }
 
 fn data(problem: &Problem) -> Data<'_> {
@@ -131,7 +131,7 @@ impl Case {
     }
 
     /// What an operation answers.
-    fn expected(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
+    pub fn expected(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
         let (plain, data) = (&self.plain, &data(&self.problem));
         match operation {
             Operation::Inference => vec![("y", plain.inference(data))],
@@ -146,7 +146,7 @@ impl Case {
     }
 
     /// The same by the reference.
-    fn by_reference(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
+    pub fn by_reference(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
         let (descriptor, tensors) = (&self.problem.descriptor, &self.problem.tensors());
         let gradients = |of: Backward| named([of.dx, of.dgamma, of.dbeta, of.dresidual]);
         match operation {
@@ -183,7 +183,7 @@ fn saved(plain: &Plain, used: &Used) -> Vec<f64> {
 
 /// Where two answers differ: one NaN and the other not, or not the same infinity, or numbers farther apart than
 /// `off` of the largest and `rounding` of themselves.
-fn difference(got: &[f64], expected: &[f64], off: f64, rounding: f64) -> Option<String> {
+pub fn difference(got: &[f64], expected: &[f64], off: f64, rounding: f64) -> Option<String> {
     assert_eq!(got.len(), expected.len());
     let largest = expected.iter().filter(|value| value.is_finite()).fold(1.0_f64, |most, value| most.max(value.abs()));
     let differ = |got: f64, expected: f64| match expected {

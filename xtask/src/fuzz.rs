@@ -15,7 +15,7 @@ pub struct Asked {
 /// Those tests of the library that try random cases (`tests/batchnorm/fuzz.rs`).
 const STEP: Step<'static> = Step {
     name: "fuzz",
-    line: "cargo test -p wgpu-batchnorm --all-features --test batchnorm -- --nocapture fuzz:: canary:: amounts::every",
+    line: "cargo test -p wgpu-batchnorm --all-features --test batchnorm -- --nocapture fuzz:: canary:: answers:: amounts::every",
 };
 
 impl Asked {
