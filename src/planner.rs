@@ -239,10 +239,6 @@ impl Planner<'_> {
     /// Checks that the device binds as much as each dispatch does, and that kernels can count it.
     fn check_bindings(&self, dispatches: &[Dispatch], scratch: u64) -> Result<(), PlanError> {
         let (limit, has) = ("max_storage_buffer_binding_size", self.capabilities.binding_bytes);
-        // Of which a dispatch may bind parts alone; but it is one buffer.
-        if scratch > has {
-            return Err(PlanError::Limit { what: "scratch", needs: scratch, limit, has });
-        }
         for Dispatch { permutation, pieces, .. } in dispatches {
             for slot in permutation.slots().iter().filter(|slot| slot.access != Access::Uniform) {
                 let (what, needs) = match pieces.iter().find(|piece| piece.slot == slot.name) {
@@ -266,6 +262,10 @@ impl Planner<'_> {
                     return Err(PlanError::Limit { what, needs, limit, has });
                 }
             }
+        }
+        // Dispatches may bind parts of it alone, but it is one buffer.
+        if scratch > has {
+            return Err(PlanError::Limit { what: "scratch", needs: scratch, limit, has });
         }
         Ok(())
     }
@@ -399,12 +399,18 @@ impl Planner<'_> {
     fn grid(&self, workgroups: u64) -> Result<[u32; 2], PlanError> {
         let most = u64::from(self.capabilities.workgroups);
         let rows = workgroups.div_ceil(most.max(1));
-        if rows > most || workgroups > u64::from(u32::MAX) {
-            let (what, limit) = ("the grid", "max_compute_workgroups_per_dimension");
-            return Err(PlanError::Limit { what, needs: rows, limit, has: most });
+        let columns = workgroups.div_ceil(rows.max(1));
+        let refuse = |needs, limit, has| Err(PlanError::Limit { what: "the grid", needs, limit, has });
+        if rows > most {
+            return refuse(rows, "max_compute_workgroups_per_dimension", most);
+        }
+        // Kernels number all of the grid's, the few among them too that have no work.
+        let all = columns.saturating_mul(rows);
+        if all > u64::from(u32::MAX) {
+            return refuse(all, "a 32-bit index", u64::from(u32::MAX));
         }
         // Both at most `most`, which is a u32.
-        Ok([workgroups.div_ceil(rows.max(1)) as u32, rows as u32])
+        Ok([columns as u32, rows as u32])
     }
 
     /// Bytes read and written by all dispatches: tensors as often as a kernel passes over them, but bands and the rest

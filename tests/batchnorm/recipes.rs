@@ -96,6 +96,8 @@ pub fn assert_keeps_limits(recipe: &Recipe, capabilities: &Capabilities) {
     for dispatch in &recipe.dispatches {
         let Dispatch { permutation, grid, .. } = dispatch;
         assert!(grid.iter().all(|n| (1..=capabilities.workgroups).contains(n)), "{recipe:#?}");
+        // Kernels number them.
+        assert!(grid.map(u64::from).iter().product::<u64>() <= u32::MAX.into(), "{recipe:#?}");
         assert!(permutation.tile.invocations() <= capabilities.invocations, "{recipe:#?}");
         assert!(permutation.workgroup_bytes() <= capabilities.workgroup_bytes, "{recipe:#?}");
         let storage = permutation.slots().iter().filter(|slot| slot.access != Access::Uniform).count();
