@@ -377,10 +377,10 @@ impl Kernels {
 
     /// A plan that moves the running statistics by what a forward pass saved, and nothing else: for a forward
     /// pass planned without them ([`Descriptor::running`] `None`) that is computed twice, say, but should count
-    /// once.
+    /// once; or by what [`finalize`](Self::finalize) saved, whatever part of the batch this shape is of.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), and [`PlanError::NoRunning`].
+    /// As [`inference`](Self::inference), and [`PlanError::NoRunning`].
     pub fn update_running(&self, descriptor: &Descriptor) -> Result<UpdateRunning, PlanError> {
         self.plan(descriptor, Operation::UpdateRunning).map(UpdateRunning)
     }

@@ -348,7 +348,6 @@ impl Recipe {
                 }
             }
             Operation::UpdateRunning => {
-                descriptor.check_training()?;
                 descriptor.check_running()?;
                 descriptor.running.ok_or(PlanError::NoRunning)?;
             }

@@ -139,7 +139,8 @@ pub enum Convention {
     Keras,
     /// `tf.compat.v1.nn.fused_batch_norm`; frameworks on top of it bring numbers of their own.
     TensorFlow,
-    /// The operator `BatchNormalization` since opset 15.
+    /// The operator `BatchNormalization` since opset 15. Of a model file, whose `momentum` is an f32:
+    /// `Momentum::Old(momentum.into())`.
     Onnx,
     /// `flax.linen.BatchNorm`.
     Flax,

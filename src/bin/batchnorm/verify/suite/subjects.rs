@@ -45,7 +45,7 @@ pub fn in_types(shapes: &[(&'static str, &[usize])], types: &[Types]) -> Vec<Sub
     subjects(shapes).iter().flat_map(|one| types.iter().map(|types| one.with(|it| it.types(*types)))).collect()
 }
 
-/// Under every mask, by lengths along every axis, and with nothing valid.
+/// Under every mask, by lengths along every axis, and with nothing valid, by PyTorch's rule and by Keras'.
 pub fn padded(one: &Subject) -> Vec<Subject> {
     let rank = one.descriptor.shape().len();
     let channel = if one.descriptor.layout() == Layout::ChannelsFirst { 1 } else { rank - 1 };
@@ -53,8 +53,9 @@ pub fn padded(one: &Subject) -> Vec<Subject> {
     let all = [Mask::Bits, Mask::Bytes, Mask::Words].map(Padding::Mask).into_iter().chain(lengths);
     let some = all.map(|padding| one.with(|it| it.padding(padding)));
     let none = one.with(|it| it.padding(Padding::Mask(Mask::Bits)));
-    some.chain([Subject { then: |p| Problem { valid: vec![false; p.valid.len()], ..p }.with_saved(), ..none }])
-        .collect()
+    let keras = none.with(|it| it.running(Convention::Keras.running()));
+    let then = |p: Problem| Problem { valid: vec![false; p.valid.len()], ..p }.with_saved();
+    some.chain([none, keras].map(|one| Subject { then, ..one })).collect()
 }
 
 /// What health counts: values that are not finite (at padding they are no harm), and units of one value.
