@@ -23,7 +23,6 @@
 #import normalize
 #if banded
 #import valid
-#import pivot
 #import gather_moments
 #import forward_first
 @group(0) @binding(9) var<storage, read_write> scratch: array<V>;
@@ -59,21 +58,19 @@ fn main(
 #if settled
 fn map_of(local: u32, at: Place, unit: u32) -> Map {
     return Map(
-        scratch[plane_at(PIVOT, unit)],
-        scratch[plane_at(MEAN, unit)],
+        scratch[plane_at(CENTRE, unit)],
+        scratch[plane_at(REST, unit)],
         scratch[plane_at(SCALE, unit)],
         scratch[plane_at(SHIFT, unit)],
     );
 }
 #else
 fn map_of(local: u32, at: Place, unit: u32) -> Map {
-    let about_pivot = merge_records(local, unit, at.lane);
-    let centre = lead(scratch[plane_at(PIVOT, unit)]);
-    let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
+    let found = merge_records(local, unit, at.lane);
     if at.inside && params.first_part == 0u && at.part == 0u && at.lane == 0u {
-        leave(unit, statistics);
+        leave(unit, found.statistics);
     }
-    let affine = affine_of(unit, statistics);
-    return Map(spread(centre), spread(about_pivot.mean), spread(affine.scale), spread(affine.shift));
+    let affine = affine_of(unit, found.statistics);
+    return Map(spread(found.centre), spread(found.rest), spread(affine.scale), spread(affine.shift));
 }
 #endif

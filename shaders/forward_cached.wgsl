@@ -8,7 +8,6 @@
 #import walk
 #import valid
 #import x_to_y
-#import pivot
 #import batch
 #import moments
 #import gather_moments
@@ -29,14 +28,10 @@ fn main(
     if workgroup >= workgroups() { return; }
     count_batch(workgroup, local);
     let at = place(workgroup, local);
-    var centre = array<V, UNITS>();
-#unroll u UNITS
-    centre[$u] = spread(pivot(unit_of(at, $uu)));
-#end
-    let mine = gather_moments(at, centre);
+    let mine = gather_moments(at);
     var maps = array<Map, SEEN>();
 #unroll u UNITS
-    maps[$u] = map_of(local, at, unit_of(at, $uu), lead(centre[$u]), mine[$u]);
+    maps[$u] = map_of(local, at, unit_of(at, $uu), mine[$u]);
 #end
 #if ragged
     maps[1] = map_of_next(local, maps[0]);
@@ -44,14 +39,13 @@ fn main(
     if at.inside { normalize(at, maps); }
 }
 
-fn map_of(local: u32, at: Place, unit: u32, centre: Channel, mine: Moments) -> Map {
-    let about_pivot = fold(merge_lanes(local, mine));
-    let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
+fn map_of(local: u32, at: Place, unit: u32, mine: Moments) -> Map {
+    let found = fold(merge_lanes(local, mine));
     if at.inside && at.lane == 0u {
-        leave(unit, statistics);
+        leave(unit, found.statistics);
     }
-    let affine = affine_of(unit, statistics);
-    return Map(spread(centre), spread(about_pivot.mean), spread(affine.scale), spread(affine.shift));
+    let affine = affine_of(unit, found.statistics);
+    return Map(spread(found.centre), spread(found.rest), spread(affine.scale), spread(affine.shift));
 }
 
 #if ragged
@@ -59,9 +53,9 @@ fn map_of(local: u32, at: Place, unit: u32, centre: Channel, mine: Moments) -> M
 fn map_of_next(local: u32, own: Map) -> Map {
     storageBarrier(); // in place, all of x has been read
     workgroupBarrier();
-    lane_mean[local] = V(own.centre.x, own.mean.x, own.scale.x, own.shift.x);
+    lane_sum[local] = V(own.centre.x, own.mean.x, own.scale.x, own.shift.x);
     workgroupBarrier();
-    let next = lane_mean[min(local + 1u, LANES * COLUMNS - 1u)];
+    let next = lane_sum[min(local + 1u, LANES * COLUMNS - 1u)];
     return Map(V(next.x), V(next.y), V(next.z), V(next.w));
 }
 #endif

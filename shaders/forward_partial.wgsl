@@ -1,14 +1,12 @@
-// Training forward in two dispatches, the first: count, mean and variance of every part of every unit.
+// Training forward in two dispatches, the first: the moments of every part of every unit.
 //
-// A workgroup owns one part of its units, an invocation one lane of it. Reads x once, writes three V a
-// part, of x - pivot, for `forward_apply` to merge. Flag `pivoted`: an earlier window of the same units
-// has chosen the pivot.
+// A workgroup owns one part of its units, an invocation one lane of it. Reads x once, writes four V a
+// part, for `forward_apply` to merge.
 
 #import element
 #import walk
 #import valid
 #import reads x 1
-#import pivot
 #import batch
 #import moments
 #import gather_moments

@@ -25,27 +25,23 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= params.tiles { return; }
     let at = place(workgroup, local);
-    let about_pivot = merge_records(local, at.unit, at.lane);
+    let found = merge_records(local, at.unit, at.lane);
     if !at.inside || at.lane > 0u { return; }
 
-    // Of an empty batch nobody has chosen a pivot.
-    let some = about_pivot.count > CHANNEL_ZERO;
-    let centre = select(CHANNEL_ZERO, lead(scratch[plane_at(PIVOT, at.unit)]), some);
-    let statistics = Statistics(about_pivot.count, centre + about_pivot.mean, about_pivot.variance);
-    leave(at.unit, statistics);
-    let affine = affine_of(at.unit, statistics);
+    leave(at.unit, found.statistics);
+    let affine = affine_of(at.unit, found.statistics);
 #if copies
     for (var copy = at.unit; copy < all_copies(); copy += params.units) {
-        scratch[plane_at(PIVOT, copy)] = spread(centre);
-        leave_map(copy, about_pivot, affine);
+        leave_map(copy, found, affine);
     }
 #else
-    leave_map(at.unit, about_pivot, affine);
+    leave_map(at.unit, found, affine);
 #endif
 }
 
-fn leave_map(unit: u32, about_pivot: Statistics, affine: Affine) {
-    scratch[plane_at(MEAN, unit)] = spread(about_pivot.mean);
+fn leave_map(unit: u32, found: Found, affine: Affine) {
+    scratch[plane_at(CENTRE, unit)] = spread(found.centre);
+    scratch[plane_at(REST, unit)] = spread(found.rest);
     scratch[plane_at(SCALE, unit)] = spread(affine.scale);
     scratch[plane_at(SHIFT, unit)] = spread(affine.shift);
 }

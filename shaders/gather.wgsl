@@ -22,13 +22,10 @@ fn main(
     let workgroup = workgroup_number(id, grid);
     if workgroup >= params.tiles { return; }
     let at = place(workgroup, local);
-    let about_pivot = merge_records(local, at.unit, at.lane);
+    let found = merge_records(local, at.unit, at.lane).statistics;
     if !at.inside || at.lane > 0u { return; }
 
-    // Of an empty batch nobody has chosen a pivot.
-    let some = about_pivot.count > CHANNEL_ZERO;
-    let centre = select(CHANNEL_ZERO, lead(scratch[plane_at(PIVOT, at.unit)]), some);
-    statistics[at.unit] = about_pivot.count;
-    statistics[params.units + at.unit] = centre + about_pivot.mean;
-    statistics[2u * params.units + at.unit] = about_pivot.variance;
+    statistics[at.unit] = found.count;
+    statistics[params.units + at.unit] = found.mean;
+    statistics[2u * params.units + at.unit] = found.variance;
 }

@@ -34,8 +34,8 @@ fn leave_map(unit: u32, to: u32) { scratch[plane_at(SHIFT, to)] = spread(shift_o
 #else
 fn leave_map(unit: u32, to: u32) {
     let u = used(unit);
-    scratch[plane_at(PIVOT, to)] = spread(u.mean);
-    scratch[plane_at(MEAN, to)] = V(0.0);
+    scratch[plane_at(CENTRE, to)] = spread(u.mean);
+    scratch[plane_at(REST, to)] = V(0.0);
     scratch[plane_at(SCALE, to)] = spread(u.scale);
     scratch[plane_at(SHIFT, to)] = spread(u.shift);
 }

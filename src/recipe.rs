@@ -392,9 +392,15 @@ impl Recipe {
         let streaming = chunks + chunk + 2;
         let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
         // The first blocks of a forward pass are short ones, each with a rest.
-        let shorter = std::iter::successors(Some(u64::from(FIRST) / elements), |short| Some(4 * short))
+        let alike = ![Flag::Masked, Flag::Ragged].iter().any(|flag| dispatch.permutation.flags.has(*flag));
+        let first = if alike { u64::from(FIRST) / elements } else { 1 };
+        let shorter = std::iter::successors(Some(first), |short| Some(4 * short))
             .take_while(|short| *short < u64::from(BLOCK) * chunk);
         let growing = blocked + shorter.map(|short| 3 + short % chunk).sum::<u64>();
+        // A block once more for every value of every unit that is too large in it; and the way to the first values
+        // that count, which but for a chunk and eight runs is on the way anyhow.
+        let values = units * if dispatch.permutation.flags.has(Flag::Wide) { 4 } else { 1 };
+        let growing = growing + values * (u64::from(BLOCK) + chunk + 3) + chunk + 8 + 3;
         let grouped = if dispatch.permutation.flags.has(Flag::Grouped) { u64::from(group_modulus) + 1 } else { 0 };
         match dispatch.permutation.kernel {
             Kernel::Inference => streaming,
@@ -405,7 +411,8 @@ impl Recipe {
             Kernel::Running => grouped,
             Kernel::Collapse => u64::from(group_modulus) + 1,
             Kernel::Merge | Kernel::MergeBackward => u64::from(all_parts) + 1,
-            Kernel::ForwardResident | Kernel::BackwardResident => 2 * meeting,
+            Kernel::ForwardResident => meeting + 3,
+            Kernel::BackwardResident => 2 * meeting,
             // The units of an invocation meet one after the other.
             Kernel::ForwardPartial => growing + units * meeting,
             Kernel::ForwardCached => growing + units * meeting + streaming,

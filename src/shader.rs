@@ -91,7 +91,7 @@ pub struct Permutation {
 pub const MOST_DIMS: usize = 6;
 
 impl Permutation {
-    /// The bytes of workgroup memory it takes: two values a lane for sums, and a count besides for moments
+    /// The bytes of workgroup memory it takes: two values a lane for sums, three and a count for moments
     /// (`shared/sums.wgsl`, `shared/moments.wgsl`).
     pub const fn workgroup_bytes(&self) -> u32 {
         let value = if self.flags.has(Flag::Wide) { 16_u32 } else { 4 };
@@ -100,9 +100,12 @@ impl Permutation {
         use Kernel::*;
         let lane = match self.kernel {
             _ if self.flags.has(Flag::Settled) || self.flags.has(Flag::Given) || self.kernel.is_small() => 0,
-            ForwardCached | ForwardPartial | ForwardSettle | ForwardApply | Gather => 2 * value + count,
-            ForwardResident | BackwardResident | BackwardCached | BackwardPartial | BackwardSettle | BackwardApply
-            | GatherBackward => 2 * value,
+            ForwardResident | ForwardCached | ForwardPartial | ForwardSettle | ForwardApply | Gather => {
+                3 * value + count
+            }
+            BackwardResident | BackwardCached | BackwardPartial | BackwardSettle | BackwardApply | GatherBackward => {
+                2 * value
+            }
             _ => 0,
         };
         self.tile.invocations().saturating_mul(lane)

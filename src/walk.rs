@@ -55,8 +55,7 @@ impl Recipe {
         let meet = |walk: &mut Walk<'_, _>| (0..permutation.units()).for_each(|_| walk.meet());
         match kernel {
             Kernel::Inference => walk.stream(place.end),
-            Kernel::ForwardResident => walk.keep(2),
-            Kernel::BackwardResident => walk.keep(1),
+            Kernel::ForwardResident | Kernel::BackwardResident => walk.keep(),
             Kernel::ForwardPartial | Kernel::BackwardPartial => {
                 walk.blocks(kernel == Kernel::ForwardPartial);
                 meet(&mut walk);
@@ -244,7 +243,8 @@ impl<F: FnMut(Element)> Walk<'_, F> {
     /// The same, BLOCK chunks at a time, or growing from FIRST elements to so many.
     fn blocks(&mut self, grow: bool) {
         let most = (BLOCK * self.permutation.chunk).wrapping_mul(self.params.step);
-        let first = FIRST / self.permutation.elements();
+        let alike = ![Flag::Masked, Flag::Ragged].iter().any(|flag| self.permutation.flags.has(*flag));
+        let first = if alike { FIRST / self.permutation.elements() } else { 1 };
         let mut block = if grow { self.params.step.wrapping_mul(first) } else { most };
         while self.loops_on(self.element < self.place.end) {
             self.stream(self.element.wrapping_add(block).min(self.place.end));
@@ -252,14 +252,14 @@ impl<F: FnMut(Element)> Walk<'_, F> {
         }
     }
 
-    /// Without loops: ITEMS loads, each behind a test, and lanes that meet so many times.
-    fn keep(&mut self, times: u32) {
+    /// Without loops: ITEMS loads, each behind a test, and lanes that meet.
+    fn keep(&mut self) {
         for _ in 0..self.permutation.items {
             if self.element < self.place.end {
                 self.step();
             }
         }
-        (0..times).for_each(|_| self.meet());
+        self.meet();
     }
 
     /// Lanes that merge what others have left, FOLD each.

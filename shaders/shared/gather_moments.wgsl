@@ -1,41 +1,83 @@
-// The moments of x - centre over a lane's elements, for each of its units. Reads x once.
+// The moments of a lane's elements, for each of its units. Reads x once.
 //
-// Sums are taken about the mean so far: over CHUNK runs, over BLOCK of those, then merged, so that
-// rounding grows with the length of a block, not of all, and not with the mean. The first block, of
-// FIRST elements, is about the first one, which may be far from the rest; each of the next is four times
-// as long, as the mean comes nearer. Squares are summed in units of SHARE, so that they do not overflow
-// where their mean does not.
+// Sums are taken over CHUNK runs, over BLOCK of those, then over the lane, so that rounding grows with the length of
+// a block, not of all. They are about the lane's first value that counts, which may be far from the rest; so the
+// first block has only FIRST elements (a run where not all count), and each of the next is four times as long, as the
+// centre comes nearer the mean. A block whose squares are too large is gone over again, shrunk.
 
-const SHARE: f32 = 1.0 / f32(BLOCK * CHUNK * ELEMENTS);
-
-fn gather_moments(at: Place, centre: array<V, UNITS>) -> array<Moments, UNITS> {
+fn gather_moments(at: Place) -> array<Moments, UNITS> {
     var moments = array<Moments, UNITS>();
-    var about = array<V, UNITS>();
+    var shrink = array<V, UNITS>();
+#unroll u UNITS
+    shrink[$u] = V(1.0);
+#end
     var element = at.first;
+#if masked
+    // Where nothing counts, there is nothing to look at.
+    while element + (CHUNK - 1u) * params.step < at.end && none_counts(at.unit, element) {
+        element += CHUNK * params.step;
+    }
+#endif
     var cursor = cursor_at(at.unit, element);
 #if health
     var bad = 0u;
 #endif
+#if masked|ragged
+    var seek = cursor;
+    var have = Truth(false);
+    var tries = 8u;
+    for (var e = element; e < at.end && tries > 0u; e += params.step) {
+        if tally(have) == 0u {
+            element = e;
+            cursor = seek;
+        }
+#unroll e ELEMENTS
+        let counts_$e = counts_at(at.unit, e + $eu, seek.column + $eu);
+        if tally(counts_$e & !have) > 0u {
+#unroll a ACROSS
+            {
+                let x = load_x(address_of(seek) + beside($au));
+#unroll u BESIDE
+                let u_$u = $a * BESIDE + $u;
+                moments[u_$u].centre = finite_or_zero(first_of_all(moments[u_$u].centre, x[$e + $u], counts_$e, have));
+#end
+            }
+#end
+            have = have | counts_$e;
+        }
+#end
+        seek = next(seek);
+        if tally(have) > 0u { tries -= 1u; }
+        if tally(have) == tally(Truth(true)) { tries = 0u; }
+    }
+#else
     // A lane may have no element at all, and the next one's memory is none of its business.
     if element < at.end {
-        let first = counts_at(at.unit, element, cursor.column);
 #unroll a ACROSS
         {
             let x = load_x(address_of(cursor) + beside($au));
 #unroll u BESIDE
-            about[$a * BESIDE + $u] = finite_or_zero(select(V(0.0), x[$u] - centre[$a * BESIDE + $u], first));
+            moments[$a * BESIDE + $u].centre = finite_or_zero(x[$u]);
 #end
         }
 #end
     }
+#endif
 
+#if masked|ragged
+    var block = params.step;
+#else
     var block = FIRST / ELEMENTS * params.step;
+#endif
     while element < at.end {
-        var count = V(0.0);
+        let begin = element;
+#if health
+        let bad_before = bad;
+#endif
+        var count = Count(0.0);
         var sum = array<V, UNITS>();
         var squares = array<V, UNITS>();
         let block_end = min(element + block, at.end);
-        block = min(4u * block, BLOCK * CHUNK * params.step);
         while element + (CHUNK - 1u) * params.step < block_end {
 #import gather_moments_some CHUNK
         }
@@ -44,19 +86,63 @@ fn gather_moments(at: Place, centre: array<V, UNITS>) -> array<Moments, UNITS> {
 #import gather_moments_some ONE
         }
 #endif
-        let per_value = V(1.0) / max(count, V(1.0));
+        var again = 0u;
 #unroll u UNITS
-        {
-            let mean = sum[$u] * per_value;
-            // Below zero only by rounding; abs rather than max, which would make zero of a NaN.
-            let variance = abs(squares[$u] * (per_value / SHARE) - mean * mean);
-            moments[$u] = merge(moments[$u], Moments(as_count(count), about[$u] + mean, variance));
-            about[$u] = finite_or_zero(moments[$u].mean);
-        }
+        let huge_$u = (squares[$u] >= V(LARGE)) & (shrink[$u] == V(1.0));
+        again += tally(huge_$u);
 #end
+        if again > 0u {
+            element = begin;
+            cursor = cursor_at(at.unit, element);
+#if health
+            bad = bad_before;
+#endif
+#unroll u UNITS
+            shrink[$u] = select(shrink[$u], V(SHRINK), huge_$u);
+            moments[$u] = shrunk(moments[$u], huge_$u);
+#end
+        } else {
+            block = min(4u * block, BLOCK * CHUNK * params.step);
+#unroll u UNITS
+            moments[$u] = recentred(Moments(
+                moments[$u].count + count,
+                moments[$u].centre,
+                moments[$u].sum + sum[$u],
+                moments[$u].squares + squares[$u],
+            ));
+#end
+        }
     }
+#unroll u UNITS
+    moments[$u] = marked(moments[$u], shrink[$u] < V(1.0));
+#end
 #if health
     if at.inside { note(0u, bad); }
 #endif
     return moments;
 }
+
+#if masked|ragged
+/// The first value that counts of each of a V; as long as there is none, one of those that share the channel.
+fn first_of_all(so_far: V, v: V, counts: Truth, have: Truth) -> V {
+#if wide !channels_last
+    let one = select(select(select(v.w, v.z, counts.z), v.y, counts.y), v.x, counts.x);
+    return select(select(so_far, V(one), tally(have) == 0u), v, counts & !have);
+#else
+    return v;
+#endif
+}
+#endif
+
+#if masked
+/// Whether no value of the next CHUNK runs counts.
+fn none_counts(unit: u32, element: u32) -> bool {
+    var some = 0u;
+#unroll k CHUNK
+#unroll e ELEMENTS
+    some += tally(valid_at(unit, element + $ku * params.step + $eu));
+#end
+#end
+    return some == 0u;
+}
+#endif

@@ -3,10 +3,15 @@
             let at_$k = address_of(cursor);
 #unroll e ELEMENTS
             let counts_$k_$e = counts_at(at.unit, element + $ku * params.step + $eu, cursor.column + $eu);
+#if masked|ragged
             count += one_if(counts_$k_$e);
+#endif
 #end
             cursor = next(cursor);
 #end
+#if !masked !ragged
+            count += f32($name * ELEMENTS);
+#endif
 #unroll a ACROSS
             {
 #unroll u BESIDE
@@ -17,12 +22,15 @@
                 let x_$k = load_x(at_$k + beside($au));
 #unroll e ELEMENTS
 #unroll u BESIDE
-                let z_$k_$e_$u = select(V(0.0), x_$k[$e + $u] - centre[$a * BESIDE + $u], counts_$k_$e);
-                let d_$k_$e_$u = select(V(0.0), z_$k_$e_$u - about[$a * BESIDE + $u], counts_$k_$e);
+                let d_$k_$e_$u = select(
+                    V(0.0),
+                    x_$k[$e + $u] * shrink[$a * BESIDE + $u] - moments[$a * BESIDE + $u].centre,
+                    counts_$k_$e,
+                );
                 sum_$u += d_$k_$e_$u;
-                squares_$u += d_$k_$e_$u * (d_$k_$e_$u * SHARE);
+                squares_$u += d_$k_$e_$u * d_$k_$e_$u;
 #if health
-                bad += how_many_not_finite(z_$k_$e_$u);
+                bad += how_many_not_finite(d_$k_$e_$u);
 #endif
 #end
 #end

@@ -1,8 +1,12 @@
-// Mean and variance of many parts, merged in a fixed order (Chan, Golub, LeVeque 1979):
-//   mean = (n1 mean1 + n2 mean2) / n,   variance = (n1 var1 + n2 var2) / n + (mean2 - mean1)^2 n1 n2 / n^2
-// in weights instead of sums of squares: a variance that fits an f32 does not overflow on the way.
-// Each value of a V keeps its own moments until `fold`. Their counts differ only under a mask,
-// and where rows are ragged.
+// Moments of many parts, merged in a fixed order: about a centre c how many values there are, sum(x - c) and
+// sum((x - c)^2). So
+//   mean = c + sum / n,   variance = squares / n - (sum / n)^2.
+// Nothing is lost where the centre is within a few deviations of the mean. It is 0 if that is (so that the sum is one of x
+// itself, and one large value among zeros costs no digits), else near the mean (so that a mean of 1e6 costs none).
+// Each value of a V keeps its own moments until `fold`. Their counts differ only under a mask, and where rows
+// are ragged.
+//
+// Where squares would overflow, the moments are those of SHRINK * x, and the squares have a minus sign to say so.
 
 #if masked|ragged
 alias Count = V;
@@ -18,93 +22,136 @@ fn as_count(v: V) -> Count { return v; }
 
 struct Moments {
     count: Count,
-    mean: V,
-    variance: V,
+    centre: V,
+    sum: V,
+    squares: V,
 }
 
-/// The largest f32.
-const LARGEST = 3.40282346638528859811704183484516925e+38f;
+/// Squares from here on are too large: with as many again as a tensor has values they would overflow. So would those of
+/// centres that are farther apart than FAR.
+const LARGE: f32 = 0x1p96f;
+const FAR: f32 = 0x1p48f;
+/// Of the largest value the square is 2^98 then, and of one that makes squares LARGE 2^-64. (The square of SHRINK is 0
+/// in f32: what is squared is multiplied by it twice.)
+const SHRINK: f32 = 0x1p-80f;
+const UNSHRINK: f32 = 0x1p80f;
+/// The least normal f32.
+const LEAST: f32 = 0x1p-126f;
+/// Squares below have lost digits, or all of them.
+const SMALL: f32 = 0x1p-100f;
 
 fn no_moments() -> Moments {
-    return Moments(Count(0.0), V(0.0), V(0.0));
+    return Moments(Count(0.0), V(0.0), V(0.0), V(0.0));
 }
 
+/// The same about another centre. (Squares are below zero only by rounding. A maximum would make zero of a NaN.)
+fn about(m: Moments, centre: V) -> Moments {
+    let way = m.centre - centre;
+    let sum = m.sum + V(m.count) * way;
+    return Moments(m.count, centre, sum, abs(m.squares + way * (m.sum + sum)));
+}
+
+/// About 0 if the mean is within two deviations of it, or values are so small that squares do not tell; else about the
+/// mean if that is farther than a deviation from the centre; else as it is.
+fn recentred(m: Moments) -> Moments {
+    let per_value = V(1.0) / max(V(m.count), V(1.0));
+    let rest = m.sum * per_value;
+    let variance = m.squares * per_value - rest * rest;
+    let mean = m.centre + rest;
+    let is_small = (m.squares < V(SMALL)) & (m.sum != V(0.0));
+    let centre = select(m.centre, mean, rest * rest > variance);
+    return about(m, select(centre, V(0.0), (mean * mean < 4.0 * variance) | is_small));
+}
+
+/// Those of SHRINK * x where it is so, the sign taken off; `marked` puts it on.
+fn shrunk(m: Moments, huge: Truth) -> Moments {
+    let by = select(V(1.0), V(SHRINK), huge & (m.squares >= V(0.0)));
+    return Moments(m.count, m.centre * by, m.sum * by, (abs(m.squares) * by) * by);
+}
+
+/// (Squares of 0 have no sign to tell. What is added is 2^34 at full size, of values of 2^48 and more.)
+fn marked(m: Moments, huge: Truth) -> Moments {
+    return Moments(m.count, m.centre, m.sum, select(m.squares, -(m.squares + V(LEAST)), huge));
+}
+
+/// Both, about the centre of the one with more values.
 fn merge(a: Moments, b: Moments) -> Moments {
-    let count = a.count + b.count;
-    let weight_b = b.count / max(count, Count(1.0));
-    let weight_a = 1.0 - weight_b;
-    let delta = b.mean - a.mean;
-    // A small step, so that only the sum rounds at the size of the mean; an infinite mean stays so.
-    let mean = select(a.mean + delta * weight_b, a.mean + b.mean, abs(delta) > V(LARGEST));
-    return Moments(
-        count,
-        mean,
-        a.variance * weight_a + b.variance * weight_b + (delta * weight_a) * (delta * weight_b),
-    );
+    let far = (abs(a.centre - b.centre) > V(FAR)) & (V(a.count) > V(0.0)) & (V(b.count) > V(0.0));
+    let huge = far | (a.squares < V(0.0)) | (b.squares < V(0.0));
+    let one = shrunk(a, huge);
+    let other = shrunk(b, huge);
+    let centre = select(one.centre, other.centre, V(b.count) > V(a.count));
+    let p = about(one, centre);
+    let q = about(other, centre);
+    return marked(recentred(Moments(p.count + q.count, centre, p.sum + q.sum, p.squares + q.squares)), huge);
+}
+
+/// What moments say: the statistics, and what y is found by, (x - centre) - rest being x - mean. That is x where the
+/// variance is more than an f32 holds: times 0 it is 0, as long as it is finite itself.
+struct Found {
+    statistics: Statistics,
+    centre: Channel,
+    rest: Channel,
 }
 
 /// The values of a V that share a channel, merged.
-fn fold(m: Moments) -> Statistics {
+fn fold(m: Moments) -> Found {
+#if wide !channels_last
 #if masked|ragged
-    let count = gather(m.count);
-    let weight = m.count / max(spread(count), V(1.0));
+    let two = merge(m, Moments(m.count.yxwz, m.centre.yxwz, m.sum.yxwz, m.squares.yxwz));
+    let all = merge(two, Moments(two.count.zwxy, two.centre.zwxy, two.sum.zwxy, two.squares.zwxy));
 #else
-    let count = Channel(m.count * GATHERED);
-    let weight = 1.0 / GATHERED;
+    let two = merge(m, Moments(m.count, m.centre.yxwz, m.sum.yxwz, m.squares.yxwz));
+    let all = merge(two, Moments(two.count, two.centre.zwxy, two.sum.zwxy, two.squares.zwxy));
 #endif
-    let mean = gather(m.mean * weight);
-    let delta = m.mean - spread(mean);
-    return Statistics(count, mean, gather(m.variance * weight + delta * (delta * weight)));
+#else
+    let all = m;
+#endif
+    let per_value = V(1.0) / max(V(all.count), V(1.0));
+    let rest = all.sum * per_value;
+    let whole = select(V(1.0), V(UNSHRINK), all.squares < V(0.0));
+    let variance = (abs(abs(all.squares) * per_value - rest * rest) * whole) * whole;
+    let statistics = Statistics(lead(V(all.count)), lead((all.centre + rest) * whole), lead(variance));
+    let holds = (bitcast<Bits>(variance) & Bits(0x7f800000u)) != Bits(0x7f800000u);
+    let zero = V(0.0);
+    return Found(
+        statistics,
+        lead(select(zero, all.centre * whole, holds)),
+        lead(select(zero, rest * whole, holds)),
+    );
 }
 
 var<workgroup> lane_count: array<Count, LANES * COLUMNS>;
-var<workgroup> lane_mean: array<V, LANES * COLUMNS>;
-var<workgroup> lane_variance: array<V, LANES * COLUMNS>;
+var<workgroup> lane_centre: array<V, LANES * COLUMNS>;
+var<workgroup> lane_sum: array<V, LANES * COLUMNS>;
+var<workgroup> lane_squares: array<V, LANES * COLUMNS>;
 
 /// The moments of all lanes of a column, merged in a fixed order; every lane gets the result. Some
 /// lanes first merge those of FOLD lanes each, as often as more than FOLD are left; then every lane
-/// merges the LAST that remain, as one:
-///   mean = sum(n_k mean_k) / n,   variance = sum(n_k (var_k + (mean_k - mean)^2)) / n.
+/// merges the LAST that remain.
 fn merge_lanes(local: u32, mine: Moments) -> Moments {
     if LANES == 1u { return mine; }
     leave_moments(local, mine);
     for (var many = LANES / FOLD; many >= LAST; many /= FOLD) {
         workgroupBarrier();
-        if local < many * COLUMNS {
-            var all = moments_of(local);
-            for (var k = 1u; k < FOLD; k++) {
-                all = merge(all, moments_of(local + k * many * COLUMNS));
-            }
-            leave_moments(local, all);
-        }
+        if local < many * COLUMNS { leave_moments(local, meet_FOLD(local, many * COLUMNS)); }
     }
     workgroupBarrier();
-    let column = local % COLUMNS;
-    var count = Count(0.0);
-#unroll k LAST
-    let m_$k = moments_of($ku * COLUMNS + column);
-    count += m_$k.count;
-#end
-    let per_value = Count(1.0) / max(count, Count(1.0));
-    var mean = V(0.0);
-#unroll k LAST
-    mean += m_$k.mean * (m_$k.count * per_value);
-#end
-    var variance = V(0.0);
-#unroll k LAST
-    let d_$k = m_$k.mean - mean;
-    variance += m_$k.variance * (m_$k.count * per_value) + d_$k * (d_$k * (m_$k.count * per_value));
-#end
+    let all = meet_LAST(local % COLUMNS, COLUMNS);
     if UNITS > 1u { workgroupBarrier(); } // before the arrays are used again
-    return Moments(count, mean, variance);
+    return all;
 }
+
+#import meet FOLD
+#import meet LAST
 
 fn leave_moments(place: u32, m: Moments) {
     lane_count[place] = m.count;
-    lane_mean[place] = m.mean;
-    lane_variance[place] = m.variance;
+    lane_centre[place] = m.centre;
+    lane_sum[place] = m.sum;
+    lane_squares[place] = m.squares;
 }
 
 fn moments_of(place: u32) -> Moments {
-    return Moments(lane_count[place], lane_mean[place], lane_variance[place]);
+    return Moments(lane_count[place], lane_centre[place], lane_sum[place], lane_squares[place]);
 }

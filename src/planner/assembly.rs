@@ -50,7 +50,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
         let Params { units, .. } = self.stretches[0].params;
         match planner.operation {
             Operation::Gather => {
-                let first = |i, params: &Params| planner.forward_first(false, i, params);
+                let first = |i, _: &Params| planner.forward_first(false, i);
                 self.over_windows(Kernel::ForwardPartial, first)?;
                 self.scratch = self.forward_records()?;
                 self.over_units(Kernel::Gather, planner.padding_flags())
@@ -222,7 +222,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
         use Kernel::{ForwardApply, ForwardPartial, ForwardSettle};
         let planner = self.planner;
         let outcome = |moves| without_counter(planner.outcome_flags(moves));
-        let first = planner.forward_first(false, 0, &self.stretches[0].params);
+        let first = planner.forward_first(false, 0);
         let apply = |moves| planner.forward_second(moves);
         let can_move = planner.moves_at_once(self.geometry);
         let moves = can_move && self.fits_second(ForwardApply, first, apply(true));
@@ -233,7 +233,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
         self.scratch = self.forward_records()?;
         self.in_two_passes(Passes {
             kernels: [ForwardPartial, ForwardSettle, ForwardApply],
-            first: &|i, params| planner.forward_first(counts, i, params),
+            first: &|i, _| planner.forward_first(counts, i),
             settle: settles.then(|| outcome(moves).and(planner.padding_flags())).into_iter().collect(),
             second: if settles { planner.finish_flags().with(Flag::Settled) } else { apply(moves) },
         })?;
@@ -250,10 +250,10 @@ impl<'a, 'b> Assembly<'a, 'b> {
         joined || parts >= self.planner.tuning.settle || merged > u64::from(MOST_MERGES)
     }
 
-    /// Three V a part and unit, and the planes of `shared/records.wgsl`.
+    /// Four V a part and unit, and the planes of `shared/records.wgsl`.
     pub(super) fn forward_records(&self) -> Result<u64, PlanError> {
         let Params { units, all_parts, .. } = self.stretches[0].params;
-        sizes::product("scratch", &[self.v(), units.into(), 3 * u64::from(all_parts) + 4])
+        sizes::product("scratch", &[self.v(), units.into(), 4 * u64::from(all_parts) + 4])
     }
 
     /// The running statistics moved by what has been saved.

@@ -67,11 +67,7 @@ impl Assembly<'_, '_> {
                 let dresidual = planner.backward_flags(true).has(Flag::Dresidual);
                 (Kernel::BackwardApply, planner.backward_flags(false), planner.backward_second(dresidual))
             }
-            _ => (
-                Kernel::ForwardApply,
-                planner.forward_first(false, 0, &self.stretches[0].params),
-                planner.forward_second(false),
-            ),
+            _ => (Kernel::ForwardApply, planner.forward_first(false, 0), planner.forward_second(false)),
         };
         !self.settles() && self.fits(kernel, banded(first, second))
     }

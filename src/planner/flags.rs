@@ -3,7 +3,7 @@
 use super::assembly::without_counter;
 use super::{Form, Geometry, Planner};
 use crate::descriptor::{Activation, Descriptor, Float, Gradients, Kept, Mask, Momentum, Padding};
-use crate::recipe::{Operation, Params};
+use crate::recipe::Operation;
 use crate::shader::{Flag, Flags, Kernel, Permutation};
 
 impl Planner<'_> {
@@ -107,12 +107,9 @@ impl Planner<'_> {
     }
 
     /// What the first dispatch over a window does; the first of all counts.
-    pub(super) fn forward_first(&self, counts: bool, window: usize, params: &Params) -> Flags {
-        self.padding_flags().and(Flags::of(&[
-            (Flag::Health, self.descriptor.health),
-            (Flag::Counter, counts && window == 0),
-            (Flag::Pivoted, params.first_part > 0),
-        ]))
+    pub(super) fn forward_first(&self, counts: bool, window: usize) -> Flags {
+        self.padding_flags()
+            .and(Flags::of(&[(Flag::Health, self.descriptor.health), (Flag::Counter, counts && window == 0)]))
     }
 
     /// What the dispatch does that merges the parts of a forward pass and normalises.

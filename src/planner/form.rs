@@ -118,10 +118,10 @@ impl Planner<'_> {
     /// The invocations whose workgroup memory fits, whichever kernel asks for it.
     pub(super) fn memory_invocations(&self, geometry: Geometry) -> u32 {
         let value = if geometry.wide { 16 } else { 4 };
-        // Of the hungriest kernel: two values and a count a lane.
+        // Of the hungriest kernel: three values and a count a lane.
         let alike = self.descriptor.padding == Padding::None && geometry.ragged.is_none();
         let count = if alike { 4 } else { value };
-        (self.capabilities.workgroup_bytes / (2 * value + count)).max(1)
+        (self.capabilities.workgroup_bytes / (3 * value + count)).max(1)
     }
 
     /// The workgroup and the registers that a whole unit fits, if it does.

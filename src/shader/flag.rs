@@ -95,8 +95,6 @@ pub enum Flag {
     FromY,
     /// What is unhealthy is counted.
     Health,
-    /// An earlier window has chosen the pivot.
-    Pivoted,
     /// An earlier dispatch has merged the parts.
     Settled,
     /// The second pass over a band of units, and the first over the next one.
@@ -111,7 +109,7 @@ pub enum Flag {
 }
 
 impl Flag {
-    pub(super) const ALL: [(Self, &'static str); 51] = [
+    pub(super) const ALL: [(Self, &'static str); 50] = [
         (Self::Wide, "wide"),
         (Self::Long, "long"),
         (Self::Twin, "twin"),
@@ -157,7 +155,6 @@ impl Flag {
         (Self::Clamp, "clamp"),
         (Self::FromY, "from_y"),
         (Self::Health, "health"),
-        (Self::Pivoted, "pivoted"),
         (Self::Settled, "settled"),
         (Self::Banded, "banded"),
         (Self::Given, "given"),

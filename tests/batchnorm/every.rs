@@ -327,7 +327,7 @@ pub fn checked() -> Vec<Permutation> {
 /// All flags by name.
 const FLAGS: &str = "wide channels_last packed bf16 packed_parameters packed_gradients packed_running strided gamma \
     beta running counter cumulative gradient frozen dx dgamma dbeta masked lengths leading words counted grouped stepped renorm \
-    residual dresidual signs activation relu leaky_relu silu gelu sigmoid tanh clamp from_y health pivoted settled \
+    residual dresidual signs activation relu leaky_relu silu gelu sigmoid tanh clamp from_y health settled \
     banded given in_place one_buffer";
 
 /// Of all kernels.
@@ -335,11 +335,7 @@ const LAYOUT: &str =
     "wide channels_last packed bf16 packed_parameters packed_gradients packed_running strided one_buffer";
 
 /// Flags of one kernel that has few: what they meet besides those.
-const MEETS: [(&str, &str); 3] = [
-    ("cumulative", "grouped stepped"),
-    ("gradient", "gamma grouped stepped in_place"),
-    ("pivoted", "masked lengths leading words health"),
-];
+const MEETS: [(&str, &str); 2] = [("cumulative", "grouped stepped"), ("gradient", "gamma grouped stepped in_place")];
 
 /// Flags that never meet.
 const APART: [(&str, &str); 18] = [
@@ -351,7 +347,7 @@ const APART: [(&str, &str); 18] = [
     ("frozen", "masked lengths leading words counted renorm given signs"),
     ("settled", "gamma beta dgamma dbeta health counted given"),
     // The first band's first pass counts batches.
-    ("banded", "counter frozen given pivoted settled"),
+    ("banded", "counter frozen given settled"),
     ("words", "lengths leading"),
     ("given", "dgamma dbeta dresidual grouped stepped health"),
     ("dresidual", "from_y health"),

@@ -13,6 +13,7 @@ mod checkpoint;
 mod constructs;
 mod conventions;
 mod convolution;
+mod distributions;
 mod every;
 mod expectations;
 mod families;

@@ -137,7 +137,7 @@ fn assert_traffic(descriptor: &Descriptor, recipe: &Recipe) {
     }
     // So many V for every part of every unit, and for every unit.
     let per_unit = if recipe.wide && !recipe.channels_last { 4 } else { 1 };
-    let (of_part, of_unit) = if kernels(ForwardPartial) > 0 { (3, 4) } else { (2, 6) };
+    let (of_part, of_unit) = if kernels(ForwardPartial) > 0 { (4, 4) } else { (2, 6) };
     let records = of_part * u64::from(recipe.parts) + of_unit;
     let scratch = if recipe.regime == Regime::Split { channel * per_unit * records } else { 0 };
     // Of several rows walked as one, each channel has copies.
