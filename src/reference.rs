@@ -73,7 +73,7 @@ pub struct Backward {
 }
 
 /// The training forward, over the m values of a unit that count: μ = Σx/m, σ² = Σ(x − μ)²/m, then every
-/// value normalised by them. Where none counts both are 0.
+/// value normalised by them. Where none counts both are 0. A σ² that an f32 does not hold is infinite, and x̂ then 0.
 ///
 /// # Panics
 /// Here and below: where the descriptor is one that no plan is made of (such as rank 1), or a tensor has another
@@ -95,6 +95,11 @@ pub fn forward(descriptor: &Descriptor, tensors: &Tensors<'_>) -> Forward {
         variance[place.unit] += (x - mean[place.unit]).powi(2);
     }
     divide(&mut variance);
+    // What an f32 does not hold is infinite: y is β then.
+    variance
+        .iter_mut()
+        .filter(|variance| **variance > f64::from(f32::MAX))
+        .for_each(|variance| *variance = f64::INFINITY);
     let inverse_deviation = inverse_deviation(descriptor, &variance);
     let mut statistics = Statistics {
         ratio: vec![1.0; units.len()],
@@ -198,7 +203,7 @@ pub(crate) fn is_lost(descriptor: &Descriptor, tensors: &Tensors<'_>, channel: u
 }
 
 /// z of every value: normalised by these statistics, scaled and shifted, the residual added.
-fn normalize(descriptor: &Descriptor, tensors: &Tensors<'_>, units: &Units, by: &Statistics) -> Vec<f64> {
+pub(crate) fn normalize(descriptor: &Descriptor, tensors: &Tensors<'_>, units: &Units, by: &Statistics) -> Vec<f64> {
     assert_eq!(tensors.x.len(), descriptor.shape().iter().product::<usize>(), "x has another size than its shape");
     let residual = |i: usize| if descriptor.epilogue.residual { f64::from(tensors.residual[i]) } else { 0.0 };
     let dense = descriptor.clone().backward_from_y(false);

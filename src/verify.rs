@@ -126,11 +126,13 @@ impl Problem {
         y.into_iter().map(|y| self.descriptor.types.x.nearest(y as f32)).collect()
     }
 
-    /// z of every value, which the activation takes, by the statistics of the batch or the running ones.
+    /// z of every value, which the activation takes, by the saved statistics or the running ones, as a backward pass
+    /// finds it.
     fn before_activation(&self, frozen: bool) -> Vec<f64> {
+        let (descriptor, tensors) = (&self.descriptor, &self.tensors());
         match frozen {
-            true => reference::before_activation(&self.descriptor, &self.tensors()),
-            false => reference::forward(&self.descriptor, &self.tensors()).z,
+            true => reference::before_activation(descriptor, tensors),
+            false => reference::normalize(descriptor, tensors, &Units::of_training(descriptor), &self.statistics()),
         }
     }
 
@@ -435,9 +437,30 @@ impl Problem {
         Expected::new("health", values, vec![0.0; 4])
     }
 
-    /// Judges what came back against the reference.
+    /// Judges what came back against the reference. Of a training forward without an epilogue also that the mean of
+    /// (y − β)/γ is 0, as `mean of y`, unless y is wrong anyhow: around a large mean each y may be off by a good deal of a
+    /// deviation, but not all of them by the same.
     pub fn judge(&self, operation: Operation, answer: &Answer) -> Vec<Verdict> {
-        self.expect(operation).iter().map(|expected| expected.judge(answer)).collect()
+        let mut verdicts: Vec<Verdict> = self.expect(operation).iter().map(|expected| expected.judge(answer)).collect();
+        let passed = verdicts.iter().any(|verdict| verdict.name == "y" && verdict.passed());
+        if operation == Operation::Forward && passed {
+            verdicts.extend(self.balance(answer));
+        }
+        verdicts
+    }
+
+    fn balance(&self, answer: &Answer) -> Option<Verdict> {
+        let Descriptor { epilogue, renorm, types, .. } = &self.descriptor;
+        let alone = epilogue.activation == Activation::Identity && !epilogue.residual && renorm.is_none();
+        let statistics = (alone && types.x == Float::F32)
+            .then(|| reference::forward(&self.descriptor, &self.tensors()).statistics)?;
+        let of_units = Tolerance::of_saved(self, &statistics).balance(answer.get("y"));
+        let verdicts = of_units.into_iter().enumerate().filter_map(|(index, of_unit)| {
+            let (off, tolerance) = of_unit?;
+            let ratio = if off.is_nan() { f64::INFINITY } else { off / tolerance };
+            Some(Verdict { name: "mean of y", index, got: off as f32, expected: 0.0, tolerance, ratio })
+        });
+        verdicts.max_by(|a, b| a.ratio.total_cmp(&b.ratio))
     }
 }
 
@@ -575,7 +598,7 @@ impl Expected {
             let ratio = match error {
                 0.0 => 0.0,
                 _ if !expected.is_finite() && !got.is_finite() => 0.0,
-                error if error.is_nan() => f64::INFINITY,
+                error if (error / tolerance).is_nan() => f64::INFINITY,
                 error => error / tolerance,
             };
             if ratio > worst.ratio || worst.expected.is_nan() {

@@ -1,7 +1,7 @@
 //! How far a kernel's answer may be from the reference's, derived from the rounding of each step.
 
 use super::Problem;
-use crate::descriptor::{Activation, Descriptor, Float, Padding};
+use crate::descriptor::{Activation, Descriptor, Float};
 use crate::reference::{self, Backward, Place, Statistics, Units};
 use crate::shader::FIRST;
 
@@ -17,7 +17,10 @@ const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 ///
 /// - sums of n terms, added up in chunks, blocks of those, lanes and parts: (8 + log₂n / 2)·u times the sum of the terms' sizes;
 /// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ² + 4u·D²·k/m, since the first block, of k = 4
-///   elements (of padded ones up to m), is taken about one that may be as far from the mean as the farthest, by D;
+///   elements, is taken about one that may be as far from the mean as the farthest, by D;
+/// - the mean of (y − β)/γ, which is that of x̂: where x is large beside σ, y may be off by a multiple of dμ·ρ, but
+///   sums are about a centre within two deviations of μ, so that their terms are of three at the most: 3·(4 + log₂m / 2)·u,
+///   with 4u for y's own rounding, and 2u·|β/γ|;
 /// - ρ: ρ·(½·dσ²/(σ²+ε) + 8u), the 8u for an adapter's division and root; r: r·(½·dσ²/(σ²+ε) + 16u);
 ///   d: (dμ + u·(|μ| + |μ_r|))·ρ_r + 8u·|μ − μ_r|·ρ_r, as far as d is not clamped;
 /// - z = γ·(x̂·r + d) + β + residual: |γ|·(r·(dμ·ρ + X·dρ/ρ + 4u·X) + X·dr + dd)
@@ -58,9 +61,7 @@ impl<'a> Tolerance<'a> {
             let m = by.count[i].max(1.0);
             let (variance, inverse) = (by.variance[i], by.inverse_deviation[i]);
             let dmean = (4.0 + m.log2() / 2.0) * U * size[i] + SMALLEST;
-            // Blocks are of positions: if few of the first count, much of the rest is about one value too.
-            let about_one = if descriptor.padding == Padding::None { f64::from(FIRST) } else { m };
-            let first_block = 4.0 * about_one.min(m) * U * farthest[i] / m;
+            let first_block = 4.0 * f64::from(FIRST).min(m) * U * farthest[i] / m;
             let rounding = 16.0 * U * variance + 4.0 * U * size[i] * variance.sqrt() + 4.0 * dmean * dmean;
             let dvariance = rounding + first_block + SMALLEST;
             let of_root = 0.5 * dvariance / (variance + f64::from(descriptor.epsilon));
@@ -112,6 +113,27 @@ impl<'a> Tolerance<'a> {
         }
     }
 
+    /// How far the means of (y − β)/γ of all units are from 0, and may be; none of units of which it does not say much.
+    pub(super) fn balance(&self, y: &[f32]) -> Vec<Option<(f64, f64)>> {
+        let Self { by, .. } = self;
+        let mut sums = vec![0.0; by.mean.len()];
+        for (place, y) in self.places.iter().zip(y) {
+            if self.problem.valid.get(place.position).copied().unwrap_or(true) {
+                sums[place.unit] += (f64::from(*y) - self.beta(place.channel)) / self.gamma(place.channel);
+            }
+        }
+        let mut channels = vec![0; by.mean.len()];
+        self.places.iter().for_each(|place| channels[place.unit] = place.channel);
+        let one = |unit: usize| {
+            let (gamma, beta, m) = (self.gamma(channels[unit]), self.beta(channels[unit]), by.count[unit]);
+            let of_sums = 3.0 * (4.0 + m.max(1.0).log2() / 2.0) * U + of_flushing(by.inverse_deviation[unit]);
+            let tolerance = of_sums + 4.0 * U + (2.0 * U * beta.abs() + SMALLEST) / gamma.abs();
+            let says = gamma != 0.0 && m > 0.0 && (by.mean[unit] + by.variance[unit]).is_finite();
+            says.then(|| ((sums[unit] / m).abs(), tolerance))
+        };
+        (0..by.mean.len()).map(one).collect()
+    }
+
     fn gamma(&self, channel: usize) -> f64 {
         self.problem.tensors().gamma.map_or(1.0, |gamma| f64::from(gamma[channel]))
     }
@@ -144,6 +166,7 @@ impl<'a> Tolerance<'a> {
             let (gamma, beta) = (self.gamma(place.channel).abs(), self.beta(place.channel).abs());
             let residual = self.problem.tensors().residual.get(i).map_or(0.0, |residual| f64::from(residual.abs()));
             let of_x = self.mean[unit] * inverse + x * self.inverse_deviation[unit] / inverse + 4.0 * U * x;
+            let of_x = of_x + of_flushing(inverse);
             let of_statistics = gamma * (r * of_x + x * self.ratio[unit] + self.offset[unit]);
             of_statistics + 4.0 * U * (gamma * (r * x + d) + beta + residual + z.abs()) + SMALLEST
         })
@@ -226,7 +249,7 @@ impl<'a> Tolerance<'a> {
             let again = if *from_y {
                 4.0 * U * (x.abs() + (self.beta(place.channel) / self.gamma(place.channel)).abs())
             } else {
-                0.0
+                of_flushing(by.inverse_deviation[unit])
             };
             let again = if again.is_finite() { again } else { 0.0 };
             n[unit] += 1.0;
@@ -276,6 +299,11 @@ impl<'a> Tolerance<'a> {
         let dresidual = pulled.collect();
         [dx, of_parameters(dgamma, &gradients.dgamma), of_parameters(dbeta, &gradients.dbeta), dresidual]
     }
+}
+
+/// Of x̂: x and the mean may both be taken for zero.
+fn of_flushing(inverse_deviation: f64) -> f64 {
+    2.0 * SMALLEST * inverse_deviation
 }
 
 /// The tolerance of a value that may be off by so much before it is stored.

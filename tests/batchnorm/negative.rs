@@ -71,6 +71,19 @@ fn a_wrong_epsilon_is_seen() {
     }
 }
 
+/// Around 10⁶ each y may be off by half a deviation, but not all of a channel's by a tenth.
+#[test]
+fn a_wrong_mean_is_seen() {
+    let problem = Problem::random(good().descriptor, 1e6, 1.0, 1);
+    let mut answer = answer(&problem, Operation::Forward);
+    assert!(failures(&problem, Operation::Forward, &answer).is_empty());
+    let (_, y) = answer.0.iter_mut().find(|(name, _)| *name == "y").unwrap();
+    // Channel 2 of [4, 6, 25].
+    y.chunks_mut(25).skip(2).step_by(6).flatten().for_each(|y| *y += 0.1 * problem.gamma[2]);
+    let seen = failures(&problem, Operation::Forward, &answer);
+    assert_eq!(seen.iter().map(|verdict| (verdict.name, verdict.index)).collect::<Vec<_>>(), [("mean of y", 2)]);
+}
+
 /// Answers of other data are no answers, for any operation.
 #[test]
 fn the_answer_to_another_question_is_seen() {

@@ -271,7 +271,23 @@ fn what_is_lost_depends_on_the_type_of_y() {
 #[test]
 fn subnormal_values_are_harmless() {
     on_shapes(|gpu, kernels, descriptor| {
-        let problem = with_x(descriptor, |_, _, x| x * 1e-40);
-        check(gpu, kernels, &problem, Operation::Forward, Placement::Separate);
+        let problem = with_x(descriptor.epsilon(1e-30), |_, _, x| x * 1e-40);
+        for operation in [Operation::Forward, Operation::Backward(Gradients::ALL)] {
+            check(gpu, kernels, &problem, operation, Placement::Separate);
+        }
+    });
+}
+
+/// What side of a bend a value is on depends on how the statistics are rounded; whoever judges goes by the rounded ones.
+#[test]
+fn sides_of_a_bend_are_judged_by_the_saved_statistics() {
+    on_shapes(|gpu, kernels, descriptor| {
+        for activation in [Activation::Relu, Activation::Clamp(-0.5, 0.5)] {
+            for residual in [false, true] {
+                let bent = descriptor.clone().activation(activation).residual(residual);
+                let problem = Problem::random(bent, 1e5, 1.0, 3);
+                check(gpu, kernels, &problem, Operation::Backward(Gradients::ALL), Placement::Separate);
+            }
+        }
     });
 }

@@ -10,8 +10,8 @@ use shapes::{
 };
 pub use subjects::Subject;
 use subjects::{
-    all_together, averaged, conventions, each, in_types, joined_with_options, padded, sliced, subjects, unhealthy,
-    viewed,
+    all_together, averaged, conventions, distributed, each, in_types, joined_with_options, padded, sliced, subjects,
+    unhealthy, viewed,
 };
 pub use ways::Way;
 use ways::{accesses, in_bands, joined, merged, placed, regimes};
@@ -129,6 +129,12 @@ pub fn blocks(quick: bool) -> Vec<Block> {
                 .flat_map(|one| DATA.map(|(mean, deviation)| Subject { mean, deviation, ..one.clone() }))
                 .collect(),
             operations: OPERATIONS.to_vec(),
+            ways: regimes().map(Way::choosing).to_vec(),
+        },
+        Block {
+            shows: "data of other distributions",
+            subjects: pair.iter().flat_map(distributed).collect(),
+            operations: vec![Operation::Forward],
             ways: regimes().map(Way::choosing).to_vec(),
         },
         Block {

@@ -3,6 +3,7 @@
 use wgpu_batchnorm::verify::Problem;
 use wgpu_batchnorm::{
     Activation, Convention, Descriptor, Float, Layout, Mask, Momentum, Over, Padding, Running, Tensor, Types, View,
+    reference,
 };
 
 use super::shapes::{KEPT, PAIR, RENORM, STEPS, UNPAIRED};
@@ -56,6 +57,44 @@ pub fn padded(one: &Subject) -> Vec<Subject> {
     let keras = none.with(|it| it.running(Convention::Keras.running()));
     let then = |p: Problem| Problem { valid: vec![false; p.valid.len()], ..p }.with_saved();
     some.chain([none, keras].map(|one| Subject { then, ..one })).collect()
+}
+
+/// Data that is not normally distributed, and around 10⁶ of which the first, the middle and the last values are padding.
+pub fn distributed(one: &Subject) -> Vec<Subject> {
+    /// The i-th of a channel's m values, and a random one.
+    fn filled(mut problem: Problem, value: fn(usize, usize, f32) -> f32) -> Problem {
+        let (channels, m) = (problem.descriptor.channels(), problem.descriptor.values_per_channel());
+        let mut many = vec![0; channels];
+        let of: Vec<usize> = reference::channels_of(&problem.descriptor).collect();
+        for (x, channel) in problem.x.iter_mut().zip(of) {
+            *x = value(many[channel], m, *x);
+            many[channel] += 1;
+        }
+        problem.with_saved()
+    }
+    let kinds: [fn(Problem) -> Problem; 13] = [
+        |p| filled(p, |i, _, _| if i == 0 { 0.7 } else { 0.0 }),
+        |p| filled(p, |i, m, _| if i == m / 2 { 0.7 } else { 0.0 }),
+        |p| filled(p, |i, m, _| if i + 1 == m { 0.7 } else { 0.0 }),
+        |p| filled(p, |i, _, x| if i == 0 { 1e5 } else { x }),
+        |p| filled(p, |_, _, x| if x > 2.8 { 1.0 } else { 0.0 }),
+        |p| filled(p, |i, m, _| i as f32 / m as f32 - 0.3),
+        |p| filled(p, |i, _, _| if i % 2 == 0 { 1.0 } else { -1.0 }),
+        |p| filled(p, |i, m, x| if i < m / 10 { x } else { 1e3 + x }),
+        |p| filled(p, |_, _, x| 1e37 * x),
+        |p| filled(p, |i, m, x| if i == m / 2 { 1e19 } else { x }),
+        |p| filled(p, |i, _, _| if i % 2 == 0 { 3e38 } else { -3e38 }),
+        |p| filled(p, |i, _, _| if i == 0 { 0.0 } else { 1e35 }),
+        |p| filled(p, |_, _, x| 1e-18 * x),
+    ];
+    let cut = |mut p: Problem| {
+        let n = p.valid.len();
+        [0, n / 2, n - 1].into_iter().for_each(|i| p.valid[i] = false);
+        p.with_saved()
+    };
+    let masked = one.with(|it| it.padding(Padding::Mask(Mask::Bits)));
+    let padded = [1e3, 1e6].map(|mean| Subject { mean, then: cut, ..masked.clone() });
+    kinds.into_iter().map(|then| Subject { then, ..one.clone() }).chain(padded).collect()
 }
 
 /// What health counts: values that are not finite (at padding they are no harm), and units of one value.
