@@ -290,7 +290,7 @@ fn valid<'a>(descriptor: &Descriptor, tensors: &Tensors<'a>) -> impl Fn(usize) -
     move |position| valid.is_empty() || valid[position]
 }
 
-fn activate(descriptor: &Descriptor, z: &[f64]) -> Vec<f64> {
+pub(crate) fn activate(descriptor: &Descriptor, z: &[f64]) -> Vec<f64> {
     let y = |z: f64| match descriptor.epilogue.activation {
         Activation::Identity => z,
         Activation::Relu if z <= 0.0 => 0.0,

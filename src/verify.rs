@@ -4,6 +4,7 @@
 
 mod arena;
 mod form;
+mod steps;
 mod tolerance;
 
 use crate::descriptor::{Activation, Descriptor, Float, Gradients, Health, Kept, Mask, Padding, Tensor as Name};
@@ -169,11 +170,11 @@ impl Problem {
         }
     }
 
-    /// Runs an operation on this data and reads everything back: a whole pass, or an update of the running
-    /// statistics.
+    /// Runs an operation on this data and reads everything back: a whole pass, an update of the running statistics, or
+    /// a step of a pass, given what the steps before it would leave.
     ///
     /// # Errors
-    /// Those of planning, binding and reading back; [`BindError::Refused`] for a step of a pass.
+    /// Those of planning, binding and reading back.
     pub async fn run(
         &self,
         gpu: &Gpu,
@@ -222,6 +223,9 @@ impl Problem {
 
     /// The tensors that an operation takes, but for scratch. What the problem does not have is not given.
     fn arguments(&self, operation: Operation) -> Vec<Tensor> {
+        if operation.is_a_step() {
+            return self.arguments_of_step(operation);
+        }
         let descriptor = &self.descriptor;
         let Descriptor { types, epilogue, .. } = descriptor;
         let (values, channels) = (descriptor.shape().iter().product(), descriptor.channels());
@@ -306,7 +310,7 @@ impl Problem {
             }
     }
 
-    /// What the reference says, beside the tolerances; nothing of the steps of a pass.
+    /// What the reference says, beside the tolerances.
     pub fn expect(&self, operation: Operation) -> Vec<Expected> {
         let mut expected = match operation {
             Operation::Inference => self.expect_inference(),
@@ -316,7 +320,7 @@ impl Problem {
                 self.expect_running(&Tolerance::of_saved(self, &statistics), &statistics)
             }
             Operation::Backward(wanted) | Operation::FrozenBackward(wanted) => self.expect_gradients(operation, wanted),
-            _ => vec![],
+            step => self.expect_step(step),
         };
         if self.counts_health(operation) {
             expected.push(self.expect_health(operation));
@@ -348,13 +352,18 @@ impl Problem {
         let saved = Expected::new("saved", planes(descriptor, &statistics), tolerance.saved());
         let mut all = vec![Expected::new("y", y, dy), saved];
         if descriptor.epilogue.kept() == Kept::Signs {
-            let bent = Bent(descriptor.epilogue.activation);
-            let signs = z.iter().map(|z| f64::from(bent.side(*z))).collect();
-            let unsure = z.iter().zip(&dz).map(|(z, dz)| f64::from(bent.is_unsure(*z, *dz))).collect();
-            all.push(Expected::new("signs", signs, unsure));
+            all.push(self.expect_signs(&z, &dz));
         }
         all.extend(self.expect_running(&tolerance, &statistics));
         all
+    }
+
+    /// The bits that a forward pass leaves, where z may be off by `dz`.
+    fn expect_signs(&self, z: &[f64], dz: &[f64]) -> Expected {
+        let bent = Bent(self.descriptor.epilogue.activation);
+        let signs = z.iter().map(|z| f64::from(bent.side(*z))).collect();
+        let unsure = z.iter().zip(dz).map(|(z, dz)| f64::from(bent.is_unsure(*z, *dz))).collect();
+        Expected::new("signs", signs, unsure)
     }
 
     /// The running statistics after, and the counter.

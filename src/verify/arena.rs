@@ -9,8 +9,11 @@ use crate::error::{BindError, Error};
 use crate::gpu::Gpu;
 use crate::kernels::Kernels;
 use crate::operations::{
-    Backward, BackwardBindings, Extras, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings, Inference,
-    InferenceBindings, RunningBindings, UpdateRunning, UpdateRunningBindings,
+    ApplyBackward, ApplyBackwardBindings, Backward, BackwardBindings, Extras, Finalize, FinalizeBackward,
+    FinalizeBackwardBindings, FinalizeBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings,
+    Gather, GatherBackward, GatherBackwardBindings, GatherBindings, Inference, InferenceBindings, Merge, MergeBackward,
+    MergeBackwardBindings, MergeBindings, Normalize, NormalizeBindings, RunningBindings, UpdateRunning,
+    UpdateRunningBindings,
 };
 use crate::plan::{Bound, Plan};
 use crate::recipe::Operation;
@@ -120,6 +123,14 @@ pub(super) enum AnyPlan {
     Backward(Backward),
     Frozen(FrozenBackward),
     UpdateRunning(UpdateRunning),
+    Gather(Gather),
+    Merge(Merge),
+    Finalize(Finalize),
+    Normalize(Normalize),
+    GatherBackward(GatherBackward),
+    MergeBackward(MergeBackward),
+    FinalizeBackward(FinalizeBackward),
+    ApplyBackward(ApplyBackward),
 }
 
 impl AnyPlan {
@@ -130,10 +141,14 @@ impl AnyPlan {
             Operation::Backward(wanted) => Self::Backward(kernels.backward(descriptor, wanted)?),
             Operation::FrozenBackward(wanted) => Self::Frozen(kernels.frozen_backward(descriptor, wanted)?),
             Operation::UpdateRunning => Self::UpdateRunning(kernels.update_running(descriptor)?),
-            step => {
-                let message = format!("problems are run by whole passes, and {step} is a step of one");
-                return Err(BindError::Refused { message }.into());
-            }
+            Operation::Gather => Self::Gather(kernels.gather(descriptor)?),
+            Operation::Merge(parts) => Self::Merge(kernels.merge(descriptor, parts)?),
+            Operation::Finalize => Self::Finalize(kernels.finalize(descriptor)?),
+            Operation::Normalize => Self::Normalize(kernels.normalize(descriptor)?),
+            Operation::GatherBackward => Self::GatherBackward(kernels.gather_backward(descriptor)?),
+            Operation::MergeBackward(parts) => Self::MergeBackward(kernels.merge_backward(descriptor, parts)?),
+            Operation::FinalizeBackward => Self::FinalizeBackward(kernels.finalize_backward(descriptor)?),
+            Operation::ApplyBackward => Self::ApplyBackward(kernels.apply_backward(descriptor)?),
         })
     }
 
@@ -144,6 +159,14 @@ impl AnyPlan {
             Self::Backward(plan) => plan,
             Self::Frozen(plan) => plan,
             Self::UpdateRunning(plan) => plan,
+            Self::Gather(plan) => plan,
+            Self::Merge(plan) => plan,
+            Self::Finalize(plan) => plan,
+            Self::Normalize(plan) => plan,
+            Self::GatherBackward(plan) => plan,
+            Self::MergeBackward(plan) => plan,
+            Self::FinalizeBackward(plan) => plan,
+            Self::ApplyBackward(plan) => plan,
         }
     }
 
@@ -200,6 +223,55 @@ impl AnyPlan {
                 dgamma,
                 dbeta,
                 scratch,
+                extras,
+            }),
+            Self::Gather(plan) => {
+                plan.bind(&GatherBindings { x: need("x")?, statistics: need("statistics")?, scratch, extras })
+            }
+            Self::Merge(plan) => plan.bind(&MergeBindings { many: need("many")?, statistics: need("statistics")? }),
+            Self::Finalize(plan) => plan.bind(&FinalizeBindings {
+                statistics: need("statistics")?,
+                gamma,
+                beta,
+                running: plan.descriptor().running.is_some().then(running).transpose()?,
+                counter: arena.get("counter"),
+                saved: need("saved")?,
+                scale_and_shift: need("scale_and_shift")?,
+                extras,
+            }),
+            Self::Normalize(plan) => plan.bind(&NormalizeBindings {
+                x: need("x")?,
+                y: need("y")?,
+                gamma,
+                beta,
+                saved: need("saved")?,
+                extras,
+            }),
+            Self::GatherBackward(plan) => plan.bind(&GatherBackwardBindings {
+                x: need("x")?,
+                dy: need("dy")?,
+                gamma,
+                saved: need("saved")?,
+                sums: need("sums")?,
+                scratch,
+                extras,
+            }),
+            Self::MergeBackward(plan) => plan.bind(&MergeBackwardBindings { many: need("many")?, sums: need("sums")? }),
+            Self::FinalizeBackward(plan) => plan.bind(&FinalizeBackwardBindings {
+                sums: need("sums")?,
+                saved: need("saved")?,
+                gamma,
+                dgamma: need("dgamma")?,
+                dbeta: need("dbeta")?,
+                coefficients: need("coefficients")?,
+            }),
+            Self::ApplyBackward(plan) => plan.bind(&ApplyBackwardBindings {
+                x: need("x")?,
+                dy: need("dy")?,
+                gamma,
+                saved: need("saved")?,
+                sums: need("sums")?,
+                dx: need("dx")?,
                 extras,
             }),
         };

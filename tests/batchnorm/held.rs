@@ -139,11 +139,10 @@ fn memory_stays_as_it_is_over_two_thousand_shapes() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// `SOAK_STEPS=100000` takes some ten times as long as the steps of every day.
 #[test]
 #[ignore = "run by memory_stays_as_it_is_over_two_thousand_shapes, in a process of its own"]
 fn soak() {
-    let steps = std::env::var("SOAK_STEPS").map_or(10_000, |steps| steps.parse().unwrap());
+    let steps = 100_000;
     let noop = Noop::new();
     let most = 32;
     noop.kernels.hold_at_most(most);

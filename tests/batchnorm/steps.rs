@@ -1,17 +1,17 @@
 //! A pass in steps, whose statistics are values: a batch in parts gives what the whole batch gives.
 
 use wgpu_batchnorm::recipe::Operation;
-use wgpu_batchnorm::verify::{Answer, Problem};
+use wgpu_batchnorm::verify::{Answer, Expected, Placement, Problem};
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding};
 use wgpu_batchnorm::{
-    Activation, ApplyBackwardBindings, Descriptor, Extras, FinalizeBackwardBindings, FinalizeBindings,
+    Activation, ApplyBackwardBindings, Descriptor, Extras, FinalizeBackwardBindings, FinalizeBindings, Float,
     GatherBackwardBindings, GatherBindings, Gpu, Gradients, Layout, Mask, MergeBackwardBindings, MergeBindings,
-    Momentum, NormalizeBindings, Over, Padding, PlanError, Renorm, Running, RunningBindings, Statistics,
+    Momentum, NormalizeBindings, Over, Padding, PlanError, Renorm, Running, RunningBindings, Statistics, Types,
     UpdateRunningBindings,
 };
 
-use crate::adapters::gpus;
-use crate::check::{problem, says};
+use crate::adapters::{gpus, on_every_gpu};
+use crate::check::{check, failures, problem, says};
 
 /// Samples of each part; one is empty.
 const PARTS: [usize; 4] = [3, 1, 0, 4];
@@ -241,6 +241,63 @@ fn parts_make_the_whole() {
             assert!(["y", "dx"].iter().any(|name| !answer.get(name).is_empty()));
         }
     }
+}
+
+const STEPS: [Operation; 9] = [
+    Operation::Gather,
+    Operation::Merge(1),
+    Operation::Merge(7),
+    Operation::Finalize,
+    Operation::Normalize,
+    Operation::GatherBackward,
+    Operation::MergeBackward(7),
+    Operation::FinalizeBackward,
+    Operation::ApplyBackward,
+];
+
+/// What parts cannot show here, but each step can.
+const ALONE: [(&str, Make); 5] = [
+    ("plain", || Descriptor::new(SHAPE, Layout::ChannelsFirst).affine(false, false).running(None)),
+    ("folded", || Descriptor::new([8_196, 5], Layout::ChannelsLast)),
+    ("of y", || {
+        Descriptor::new(SHAPE, Layout::ChannelsLast).backward_from_y(true).activation(Activation::LeakyRelu(0.1))
+    }),
+    ("smooth", || Descriptor::new(SHAPE, Layout::ChannelsFirst).activation(Activation::Gelu).residual(true)),
+    (OF_16_BITS, || {
+        Descriptor::new(SHAPE, Layout::ChannelsLast).activation(Activation::Silu).types(Types::all(Float::Bf16))
+    }),
+];
+
+/// Whose tolerances are wider.
+const OF_16_BITS: &str = "16 bits";
+
+/// Each step by itself, given what those before it leave; and a value that is off by a multiple of its tolerance is
+/// seen, in that tensor alone.
+#[test]
+fn each_step_is_right_by_itself() {
+    on_every_gpu(|gpu| {
+        for (name, variant) in VARIANTS.into_iter().chain(ALONE) {
+            let whole = problem(variant());
+            for step in STEPS {
+                let answer = check(gpu, &gpu.kernels, &whole, step, Placement::Separate);
+                let expected = whole.expect(step);
+                assert_eq!(answer.0.len(), expected.len(), "{name}: {step} has outputs that nothing is said of");
+                for Expected { name: tensor, values, tolerances } in &expected {
+                    let middle = values.len() / 2;
+                    let mut off = answer.clone();
+                    let (_, got) = off.0.iter_mut().find(|(name, _)| name == tensor).unwrap();
+                    got[middle] = ((values[middle] + 4.0 * tolerances[middle]) as f32).next_up().next_up();
+                    let seen: Vec<&str> = failures(&whole, step, &off).iter().map(|verdict| verdict.name).collect();
+                    assert_eq!(seen, [*tensor], "{name}: {step}");
+                    // Far less than what a wrong formula would be off by.
+                    let size = values.iter().fold(1e-3, |size: f64, value| size.max(value.abs()));
+                    let narrow = tolerances.iter().filter(|tolerance| **tolerance < 1e-4 * size).count();
+                    let wide = *tensor == "signs" || name == OF_16_BITS;
+                    assert!(wide || 2 * narrow >= values.len(), "{name}: {step}: {tensor} may be anything");
+                }
+            }
+        }
+    });
 }
 
 #[test]

@@ -190,19 +190,39 @@ impl Report {
 }
 
 /// Operations, apart from the gradients that are wanted of them, in the order of the table.
-const OPERATIONS: [&str; 5] =
-    ["inference", "training forward", "training backward", "frozen backward", "running update"];
+const OPERATIONS: [&str; 13] = [
+    "inference",
+    "training forward",
+    "training backward",
+    "frozen backward",
+    "running update",
+    "gather",
+    "merge",
+    "finalize",
+    "normalize",
+    "gather backward",
+    "merge backward",
+    "finalize backward",
+    "apply backward",
+];
 
 fn name(operation: Operation) -> &'static str {
-    let [inference, forward, backward, frozen, update] = OPERATIONS;
-    match operation {
-        Operation::Inference => inference,
-        Operation::Forward => forward,
-        Operation::Backward(_) => backward,
-        Operation::FrozenBackward(_) => frozen,
-        Operation::UpdateRunning => update,
-        _ => "a step of a pass",
-    }
+    let place = match operation {
+        Operation::Inference => 0,
+        Operation::Forward => 1,
+        Operation::Backward(_) => 2,
+        Operation::FrozenBackward(_) => 3,
+        Operation::UpdateRunning => 4,
+        Operation::Gather => 5,
+        Operation::Merge(_) => 6,
+        Operation::Finalize => 7,
+        Operation::Normalize => 8,
+        Operation::GatherBackward => 9,
+        Operation::MergeBackward(_) => 10,
+        Operation::FinalizeBackward => 11,
+        Operation::ApplyBackward => 12,
+    };
+    OPERATIONS[place]
 }
 
 /// One line of the table.
@@ -227,7 +247,10 @@ impl Group {
         self.ran += 1;
         self.failed += usize::from(failed);
         self.same_bits += usize::from(same_bits);
-        for verdict in verdicts {
+        // Of an empty tensor, or one with no number that should come back, there is no error.
+        let measured =
+            |verdict: &&Verdict| !verdict.passed() || (f64::from(verdict.got) - verdict.expected).is_finite();
+        for verdict in verdicts.iter().filter(measured) {
             if self.worst.as_ref().is_none_or(|worst| worst.ratio.0 < verdict.ratio) {
                 self.worst = Some(Worst::new(check, verdict));
             }
@@ -377,7 +400,7 @@ impl fmt::Display for Report {
                         shape.clone(),
                     ]);
                 }
-                None => row.extend(["", "", "", ""].map(String::from)),
+                None => row.extend(["-", "-", "-", "-"].map(String::from)),
             }
             row.push(if *failed == 0 { "ok".to_owned() } else { format!("{failed} OUT") });
             table.row(row);
@@ -430,11 +453,14 @@ mod tests {
     use super::*;
 
     fn report_of(ratio: f64, same_bits: bool) -> Report {
+        report_on(Verdict { name: "y", index: 7, got: f32::NAN, expected: 1.0, tolerance: 0.5, ratio }, same_bits)
+    }
+
+    fn report_on(verdict: Verdict, same_bits: bool) -> Report {
         let adapter = wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, wgpu::Backend::Noop);
         let mut report = Report::new(Identity::of(&adapter));
         let block = &suite::blocks(true)[0];
         let check = Check { subject: &block.subjects[0], operation: block.operations[0], way: &block.ways[0] };
-        let verdict = Verdict { name: "y", index: 7, got: f32::NAN, expected: 1.0, tolerance: 0.5, ratio };
         report.add(&check, Outcome::Ran { regime: Regime::Split, verdicts: vec![verdict], same_bits });
         report
     }
@@ -458,6 +484,20 @@ mod tests {
             assert_eq!(failure[key], value, "{failure}");
         }
         assert_eq!((&failure["index"], &failure["tolerance"]), (&7.into(), &0.5.into()));
+    }
+
+    /// An empty tensor has no value, and so no error; nor have NaN and infinity where they should be.
+    #[test]
+    fn what_cannot_be_measured_is_a_dash() {
+        let measured = Verdict { name: "y", index: 0, got: 1.25, expected: 1.0, tolerance: 0.5, ratio: 0.5 };
+        assert!(report_on(measured, true).to_string().contains("2.5e-1"));
+        for value in [f32::NAN, f32::INFINITY] {
+            let report = report_on(Verdict { got: value, expected: value.into(), ratio: 0.0, ..measured }, true);
+            let text = report.to_string();
+            assert!(report.passed() && !text.contains("NaN") && text.contains("  -  "), "{text}");
+            let json = serde_json::to_value(Document::new(&[report])).unwrap();
+            assert!(json["adapters"][0]["groups"][0]["worst"].is_null(), "{json}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod ways;
 
 use shapes::{
     ACTIVATIONS, ALONE, AWKWARD, BANDED, BROAD, BY_KEPT, DATA, ELEMENTWISE, EMPTY, FOLDED, GATHERING, KEPT, ODD,
-    ONE_VALUE, OPERATIONS, PAIR, RAGGED, RANKS, RENORM, STEPS,
+    ONE_VALUE, OPERATIONS, PAIR, PASS_IN_STEPS, RAGGED, RANKS, RENORM, STEPS,
 };
 pub use subjects::Subject;
 use subjects::{
@@ -178,6 +178,34 @@ pub fn blocks(quick: bool) -> Vec<Block> {
                 .collect(),
             operations: vec![Operation::UpdateRunning],
             ways: vec![Way::BY_RULE],
+        },
+        Block {
+            shows: "the steps of a pass whose statistics are values",
+            subjects: [
+                subjects(&RANKS),
+                subjects(&RAGGED[..3]),
+                subjects(&FOLDED[..2]),
+                each(
+                    &pair,
+                    &[
+                        |it| it.affine(false, false).running(None),
+                        |it| it.padding(Padding::Mask(Mask::Bytes)).renorm(RENORM),
+                        |it| it.activation(Activation::Relu).residual(true),
+                        |it| it.activation(Activation::Gelu).residual(true).types(Types::all(Float::Bf16)),
+                        |it| it.backward_from_y(true).activation(Activation::LeakyRelu(0.1)),
+                    ],
+                ),
+                sliced(&pair),
+            ]
+            .concat(),
+            operations: PASS_IN_STEPS.to_vec(),
+            ways: vec![Way::BY_RULE],
+        },
+        Block {
+            shows: "the steps of a pass in one buffer",
+            subjects: pair.clone(),
+            operations: PASS_IN_STEPS.to_vec(),
+            ways: placed(Placement::OneBuffer),
         },
         Block {
             shows: "all tensors in one buffer",

@@ -143,3 +143,17 @@ pub const ALONE: [(&str, &[usize]); 3] = [("NCL", &[8, 1, 3]), ("NLC", &[8, 3, 1
 /// Means and standard deviations that ruin a careless variance: far from zero, constant, constant zero,
 /// near the smallest and near the largest numbers that a square leaves finite.
 pub const DATA: [(f32, f32); 6] = [(1e6, 1.0), (-1e4, 0.01), (3.7, 0.0), (0.0, 0.0), (0.0, 1e-15), (0.0, 1e17)];
+
+/// A training pass in steps, with statistics of as many parts as say something.
+pub const PASS_IN_STEPS: [Operation; 10] = [
+    Operation::Gather,
+    Operation::Merge(1),
+    Operation::Merge(7),
+    Operation::Finalize,
+    Operation::Normalize,
+    Operation::GatherBackward,
+    Operation::MergeBackward(1),
+    Operation::MergeBackward(7),
+    Operation::FinalizeBackward,
+    Operation::ApplyBackward,
+];
