@@ -1,6 +1,7 @@
 //! What is fused behind the normalisation, and what the backward pass needs to know of it.
 
-/// What becomes of the normalised value z (the residual added, if there is one).
+/// What becomes of the normalised value z (the residual added, if there is one). A NaN stays NaN; there the gradient
+/// passes through ReLU and not through clamping, as in PyTorch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
     /// z.
