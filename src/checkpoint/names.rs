@@ -41,6 +41,14 @@ pub enum Framework {
 impl Framework {
     const ALL: [Self; 3] = [Self::PyTorch, Self::Keras, Self::Flax];
 
+    /// ε of its batch norm unless it is told another: files do not hold it.
+    pub const fn epsilon(self) -> f64 {
+        match self {
+            Self::Keras => 1e-3,
+            Self::PyTorch | Self::Flax => 1e-5,
+        }
+    }
+
     /// γ, β, mean, variance.
     const fn parts(self) -> [&'static str; 4] {
         match self {

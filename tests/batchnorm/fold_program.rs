@@ -483,6 +483,18 @@ fn models_of_keras_tensorflow_and_flax_are_folded_along_their_axes() {
         let bias = weight.replace("depthwise_kernel", "kernel").replace("kernel", "bias");
         assert_eq!(folded.keys().map(String::as_str).collect::<Vec<_>>(), [bias.as_str(), weight], "{map}");
     }
+    // ε is the framework's, unless it is said.
+    for (names, weight, map, epsilon) in [
+        (keras, "m/fc/kernel", "m/bn=m/fc", 1e-3),
+        (flax, "params.fc.kernel", "bn=fc", 1e-5),
+        (PYTORCH, "fc.weight", "bn=fc", 1e-5),
+    ] {
+        let folder = Folder::with(&with_norm(names, 1, counting(&[(weight, &[1, 1])])));
+        let said = folder.folds(&["--map", map]);
+        assert!(said.contains(&format!("{epsilon:e}")), "{said}");
+        let folded = values(&folder.path("model.folded.safetensors"), weight)[0];
+        assert!((folded - 10.0 / f64::sqrt(1.0 + epsilon)).abs() < 1e-12, "{map}: {folded}");
+    }
     let square = Folder::with(&with_norm(keras, 2, counting(&[("m/up/kernel", &[1, 2, 2])])));
     square.refuses(1, &["--map", "m/bn=m/up"], &["m/up/kernel", ":conv", ":transposed"]);
     // Flax' transposed convolutions have either order.

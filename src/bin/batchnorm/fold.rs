@@ -24,13 +24,13 @@ pub fn run(options: &crate::Fold) -> crate::Outcome {
     let files = Files::read(path)?;
     let mut model = Model::open(&files, options.epsilon, options.no_affine)?;
     let target = target(options, &files)?;
-    let mut table = Table::new(["batch norm", "goes into", "which runs", "channels", "bias"]);
+    let mut table = Table::new(["batch norm", "goes into", "which runs", "channels", "epsilon", "bias"]);
     for mapping in mappings(options, &model.norms())? {
         let Mapping { norm, layer, order, .. } = &mapping;
         let folded = model.fold(&mapping).map_err(|error| about(path, &format!("{norm} into {layer}: {error}")))?;
         let order = if *order == Order::LayerFirst { "before it" } else { "after it" };
         let bias = if folded.bias_is_new { "new" } else { "changed" };
-        table.row([norm, layer, order, &folded.channels.to_string(), bias]);
+        table.row([norm, layer, order, &folded.channels.to_string(), &format!("{:e}", folded.epsilon), bias]);
     }
     let left = model.norms();
     let contents = model.contents(options.f32).map_err(|error| about(path, &error.to_string()))?;

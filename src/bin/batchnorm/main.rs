@@ -164,9 +164,10 @@ struct Fold {
     /// `:transposed` (with `:groups=N`) is for convolutions whose weight's shape does not tell which of them it is.
     #[arg(long, required = true, value_delimiter = ',', value_name = "BN=LAYER[:OPTION…]")]
     map: Vec<fold::Mapping>,
-    /// ε of the batch norms, which files do not hold. PyTorch's default is 1e-5, Keras' 1e-3.
-    #[arg(long, default_value = "1e-5")]
-    epsilon: f64,
+    /// ε of the batch norms, which files do not hold. Default: that of the framework whose names the file has, 1e-5
+    /// of PyTorch and Flax, 1e-3 of Keras and TensorFlow.
+    #[arg(long)]
+    epsilon: Option<f64>,
     /// Batch norms may lack `weight` (then 1) and `bias` (then 0).
     #[arg(long)]
     no_affine: bool,

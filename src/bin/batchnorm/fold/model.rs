@@ -16,7 +16,8 @@ pub struct Model<'a> {
     files: Vec<(SafeTensors<'a>, Option<HashMap<String, String>>)>,
     /// The file of each tensor; of one that is new, that of the weight it goes with.
     places: BTreeMap<String, usize>,
-    epsilon: f64,
+    /// That of each batch norm's framework, unless it is said.
+    epsilon: Option<f64>,
     /// Batch norms may lack γ and β.
     no_affine: bool,
     /// All batch norms, by the names that --map has for them.
@@ -52,6 +53,7 @@ pub enum InF32 {
 /// What became of a layer.
 pub struct Folded {
     pub channels: usize,
+    pub epsilon: f64,
     pub bias_is_new: bool,
 }
 
@@ -61,7 +63,7 @@ pub struct Folded {
 pub struct Problem(pub String);
 
 impl<'a> Model<'a> {
-    pub fn open(source: &'a Files, epsilon: f64, no_affine: bool) -> Result<Self, Failure> {
+    pub fn open(source: &'a Files, epsilon: Option<f64>, no_affine: bool) -> Result<Self, Failure> {
         let (mut files, mut places) = (Vec::new(), BTreeMap::new());
         for (number, (_, bytes)) in source.files.iter().enumerate() {
             let open = || Ok((checkpoint::open(bytes)?, SafeTensors::read_metadata(bytes)?.1.metadata().clone()));
@@ -85,7 +87,8 @@ impl<'a> Model<'a> {
     /// Folds one batch norm into one layer.
     pub fn fold(&mut self, mapping: &Mapping) -> Result<Folded, Problem> {
         let names = self.names(&mapping.norm);
-        let affine = self.affine(&names)?;
+        let epsilon = self.epsilon.unwrap_or(names.framework.epsilon());
+        let affine = self.affine(&names, epsilon)?;
         let format = |(_, metadata): &(_, Option<HashMap<String, String>>)| metadata.as_ref()?.get("format").cloned();
         let mlx = self.files.iter().filter_map(format).any(|format| format == "mlx");
         let layer = reading::Names::find(|name| self.has(name), &mapping.layer, mlx);
@@ -99,7 +102,7 @@ impl<'a> Model<'a> {
         self.change(layer.weight, Part::Weight, Floats { values: folded.weight, ..weight }, &mapping.norm);
         self.change(layer.bias, Part::Bias, Floats { values: folded.bias, ..bias }, &mapping.norm);
         self.folded.insert(mapping.norm.clone());
-        Ok(Folded { channels: affine.scale.len(), bias_is_new })
+        Ok(Folded { channels: affine.scale.len(), epsilon, bias_is_new })
     }
 
     fn change(&mut self, tensor: String, part: Part, floats: Floats, norm: &str) {
@@ -128,7 +131,7 @@ impl<'a> Model<'a> {
         Ok(contents)
     }
 
-    fn affine(&self, names: &Names) -> Result<Affine, Problem> {
+    fn affine(&self, names: &Names, epsilon: f64) -> Result<Affine, Problem> {
         let mean = self.file(&names.mean)?.tensor(&names.mean);
         let channels = mean.map_or(0, |mean| mean.shape().iter().product());
         let read = |name: &str| Floats::read_shaped(self.file(name)?, name, &[channels]);
@@ -144,7 +147,7 @@ impl<'a> Model<'a> {
             beta: beta.as_ref().map(|floats| floats.values.as_slice()),
             mean: &mean.values,
             variance: &variance.values,
-            epsilon: self.epsilon,
+            epsilon,
         };
         normalization.affine().map_err(|error| {
             let about = match error {
