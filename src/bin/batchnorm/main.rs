@@ -212,7 +212,7 @@ fn main() -> ExitCode {
 type Outcome = Result<bool, Failure>;
 
 /// What ends the program: 1 where something is wrong, 2 where there is no adapter to try.
-struct Failure {
+pub struct Failure {
     message: String,
     code: u8,
 }
