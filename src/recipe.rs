@@ -383,7 +383,8 @@ impl Recipe {
         let [settled, banded] = [Flag::Settled, Flag::Banded].map(|flag| dispatch.permutation.flags.has(flag));
         let copies = u64::from(dispatch.params.copies(&dispatch.permutation));
         let records = copies * u64::from(all_parts);
-        let merging = if settled { 0 } else { records.div_ceil(lanes) + 1 + meeting + copies };
+        let given = dispatch.permutation.flags.has(Flag::Given);
+        let merging = if settled || given { 0 } else { records.div_ceil(lanes) + 1 + meeting + copies };
         let (elements, units) = (u64::from(dispatch.permutation.elements()), u64::from(dispatch.permutation.units()));
         // (An empty batch has no step.)
         let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step.max(1))));

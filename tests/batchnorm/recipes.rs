@@ -441,6 +441,20 @@ fn no_invocation_loops_for_long_on_extreme_shapes() {
     }
 }
 
+/// Sums that the caller brings are not merged, however many parts the windows of x come in.
+#[test]
+fn given_sums_are_not_merged() {
+    let small = Capabilities { binding_bytes: 128 << 10, ..HUGE };
+    let descriptor = Descriptor::new([4_545, 8_192], Layout::ChannelsLast);
+    let tuning = Tuning { lanes: 1, columns: [1, 1], across: 32, near: 0, ..Tuning::GPU };
+    let apply = Operation::ApplyBackward;
+    let recipe = Recipe::new(&descriptor, apply, &small, &tuning, &Choice::default()).unwrap();
+    assert_keeps_limits(&recipe, &small);
+    let dispatch = &recipe.dispatches[0];
+    assert!(recipe.dispatches.len() > 1_000 && dispatch.permutation.across > 1, "{dispatch:?}");
+    assert!(recipe.walk(dispatch, 0, 0, |_| {}) <= recipe.iterations(dispatch), "{dispatch:?}");
+}
+
 /// The elements of all invocations together are as many as x has, where x is too large to follow each.
 #[test]
 fn parts_are_even_where_they_can_be() {
