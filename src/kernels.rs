@@ -481,8 +481,12 @@ impl Kernels {
         }
         let mut seen = HashSet::new();
         let each: Vec<Permutation> = wanted.iter().copied().filter(|permutation| seen.insert(*permutation)).collect();
-        let made: Result<Vec<_>, _> =
-            on_all_cores(&each, |permutation| self.pipeline(*permutation)).into_iter().collect();
+        let compile = |permutation: &Permutation| self.pipeline(*permutation);
+        // On OpenGL threads wait for one context, and after six seconds of it wgpu panics.
+        let made: Result<Vec<_>, _> = match self.shared.device.adapter_info().backend {
+            wgpu::Backend::Gl => each.iter().map(compile).collect(),
+            _ => on_all_cores(&each, compile).into_iter().collect(),
+        };
         let made: HashMap<_, _> = each.into_iter().zip(made?).collect();
         Ok(wanted.iter().map(|permutation| made[permutation].clone()).collect())
     }
