@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::descriptor::{Descriptor, Gradients, Kept};
 use crate::error::PlanError;
 use crate::planner::Planner;
-use crate::shader::{BLOCK, FIRST, FOLD, Flag, Kernel, Permutation, Tile, last_lanes};
+use crate::shader::{BLOCK, FIRST, Flag, Kernel, Permutation, Tile};
 use crate::sizes::Sizes;
 use crate::tuning::{AdapterKind, Order, Tuning};
 
@@ -376,9 +376,7 @@ impl Recipe {
     pub fn iterations(&self, dispatch: &Dispatch) -> u64 {
         let Params { length, part_length, lane_length, step, all_parts, group_modulus, .. } = dispatch.params;
         let lanes = u64::from(self.tile.lanes);
-        // Lanes that meet: each round a loop over FOLD of them.
-        let rounds = u64::from(self.tile.lanes / last_lanes(self.tile.lanes)).ilog2() / FOLD.ilog2();
-        let meeting = u64::from(rounds * (FOLD + 1) + 1);
+        let meeting = dispatch.permutation.meeting();
         let chunk = u64::from(dispatch.permutation.chunk);
         let [settled, banded] = [Flag::Settled, Flag::Banded].map(|flag| dispatch.permutation.flags.has(flag));
         let copies = u64::from(dispatch.params.copies(&dispatch.permutation));

@@ -100,15 +100,24 @@ impl Permutation {
         use Kernel::*;
         let lane = match self.kernel {
             _ if self.flags.has(Flag::Settled) || self.flags.has(Flag::Given) || self.kernel.is_small() => 0,
-            ForwardResident | ForwardCached | ForwardPartial | ForwardSettle | ForwardApply | Gather => {
-                3 * value + count
-            }
+            kernel if kernel.merges_moments() => 3 * value + count,
             BackwardResident | BackwardCached | BackwardPartial | BackwardSettle | BackwardApply | GatherBackward => {
                 2 * value
             }
             _ => 0,
         };
         self.tile.invocations().saturating_mul(lane)
+    }
+
+    /// The loop iterations in which lanes meet: two at a time where moments are merged (`shared/moments.wgsl`), FOLD where
+    /// sums are added up (`shared/sums.wgsl`). The last test is one.
+    pub(crate) fn meeting(&self) -> u64 {
+        let lanes = self.tile.lanes;
+        if self.kernel.merges_moments() {
+            return u64::from(if lanes > 1 { lanes.ilog2() + 1 } else { 0 });
+        }
+        let rounds = (lanes / last_lanes(lanes)).ilog2() / FOLD.ilog2();
+        u64::from(rounds * (FOLD + 1) + 1)
     }
 
     /// How many storage buffers it binds, which is how many [`slots`](Self::slots) there are besides the

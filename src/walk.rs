@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::recipe::{Dispatch, Params, Recipe};
-use crate::shader::{BLOCK, FIRST, FOLD, Flag, Kernel, Permutation, last_lanes};
+use crate::shader::{BLOCK, FIRST, Flag, Kernel, Permutation};
 
 /// One element of x on an invocation's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,14 +262,9 @@ impl<F: FnMut(Element)> Walk<'_, F> {
         self.meet();
     }
 
-    /// Lanes that merge what others have left, FOLD each.
+    /// Lanes that merge what others have left.
     fn meet(&mut self) {
-        let lanes = self.permutation.tile.lanes;
-        let mut many = lanes / FOLD;
-        while self.loops_on(many >= last_lanes(lanes)) {
-            self.iterations += u64::from(FOLD);
-            many /= FOLD;
-        }
+        self.iterations += self.permutation.meeting();
     }
 
     fn merge_parts(&mut self) {

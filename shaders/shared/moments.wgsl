@@ -126,24 +126,25 @@ var<workgroup> lane_centre: array<V, LANES * COLUMNS>;
 var<workgroup> lane_sum: array<V, LANES * COLUMNS>;
 var<workgroup> lane_squares: array<V, LANES * COLUMNS>;
 
-/// The moments of all lanes of a column, merged in a fixed order; every lane gets the result. Some
-/// lanes first merge those of FOLD lanes each, as often as more than FOLD are left; then every lane
-/// merges the LAST that remain.
+/// The moments of all lanes of a column, merged in a fixed order; every lane gets the result. The upper half of the lanes
+/// leaves its moments to the lower one, as often as more than one is left: nobody holds more than two at a time, which is
+/// what registers are short of.
 fn merge_lanes(local: u32, mine: Moments) -> Moments {
     if LANES == 1u { return mine; }
-    leave_moments(local, mine);
-    for (var many = LANES / FOLD; many >= LAST; many /= FOLD) {
+    var all = mine;
+    leave_moments(local, all);
+    for (var many = LANES / 2u; many > 0u; many /= 2u) {
         workgroupBarrier();
-        if local < many * COLUMNS { leave_moments(local, meet_FOLD(local, many * COLUMNS)); }
+        if local < many * COLUMNS {
+            all = merge(all, moments_of(local + many * COLUMNS));
+            leave_moments(local, all);
+        }
     }
     workgroupBarrier();
-    let all = meet_LAST(local % COLUMNS, COLUMNS);
+    all = moments_of(local % COLUMNS);
     if UNITS > 1u { workgroupBarrier(); } // before the arrays are used again
     return all;
 }
-
-#import meet FOLD
-#import meet LAST
 
 fn leave_moments(place: u32, m: Moments) {
     lane_count[place] = m.count;

@@ -135,6 +135,12 @@ impl Kernel {
         )
     }
 
+    /// Whether lanes, or parts, merge their moments.
+    pub const fn merges_moments(self) -> bool {
+        use Kernel::*;
+        matches!(self, ForwardResident | ForwardCached | ForwardPartial | ForwardSettle | ForwardApply | Gather)
+    }
+
     /// Whether units stay in registers.
     pub const fn is_resident(self) -> bool {
         matches!(self, Self::ForwardResident | Self::BackwardResident)

@@ -3,7 +3,7 @@
 use super::flag::{Flag, Flags};
 
 /// The pieces that kernel files import.
-const SHARED: [(&str, &str); 49] = [
+const SHARED: [(&str, &str); 48] = [
     ("activation", include_str!("../../shaders/shared/activation.wgsl")),
     ("affine", include_str!("../../shaders/shared/affine.wgsl")),
     ("apply_sums", include_str!("../../shaders/shared/apply_sums.wgsl")),
@@ -28,7 +28,6 @@ const SHARED: [(&str, &str); 49] = [
     ("health", include_str!("../../shaders/shared/health.wgsl")),
     ("lens", include_str!("../../shaders/shared/lens.wgsl")),
     ("lies", include_str!("../../shaders/shared/lies.wgsl")),
-    ("meet", include_str!("../../shaders/shared/meet.wgsl")),
     ("merge_records", include_str!("../../shaders/shared/merge_records.wgsl")),
     ("moments", include_str!("../../shaders/shared/moments.wgsl")),
     ("moved", include_str!("../../shaders/shared/moved.wgsl")),

@@ -138,10 +138,15 @@ fn assert_traffic(descriptor: &Descriptor, recipe: &Recipe) {
     // So many V for every part of every unit, and for every unit.
     let per_unit = if recipe.wide && !recipe.channels_last { 4 } else { 1 };
     let (of_part, of_unit) = if kernels(ForwardPartial) > 0 { (4, 4) } else { (2, 6) };
-    let records = of_part * u64::from(recipe.parts) + of_unit;
-    let scratch = if recipe.regime == Regime::Split { channel * per_unit * records } else { 0 };
+    let records = match recipe.regime {
+        Regime::Split => of_part * u64::from(recipe.parts) + of_unit,
+        // Parameters by way of scratch.
+        _ if kernels(InferenceSettle) > 0 => 4,
+        _ => 0,
+    };
+    let scratch = channel * per_unit * records;
     // Of several rows walked as one, each channel has copies.
-    let folded = recipe.dispatches[0].permutation.flags.has(Flag::Folded);
+    let folded = recipe.dispatches.iter().any(|dispatch| dispatch.permutation.flags.has(Flag::Folded));
     let copies = if folded && scratch > 0 { recipe.scratch_bytes / scratch } else { 1 };
     assert!(copies == 1 || [2, 4, 8].contains(&copies), "{recipe:#?}");
     let scratch = copies * scratch;
