@@ -345,7 +345,7 @@ const APART: [(&str, &str); 18] = [
     ("running counter", "dx dgamma dbeta dresidual from_y counted frozen given settled renorm"),
     ("running", "grouped stepped"),
     ("frozen", "masked lengths leading words counted renorm given signs"),
-    ("settled", "gamma beta dgamma dbeta health counted given"),
+    ("settled", "gamma dgamma dbeta health counted given"),
     // The first band's first pass counts batches.
     ("banded", "counter frozen given settled"),
     ("words", "lengths leading"),
