@@ -171,7 +171,8 @@ impl Canary {
                 }
                 // There is nothing else that it may find wrong.
                 Err(BindError::Unused { argument }) if !without.contains(&argument) => without.push(argument),
-                Err(BindError::Overlap { .. }) if self.in_place => return Ok(false),
+                // Views that lie otherwise, or are larger, cannot be one.
+                Err(BindError::Overlap { .. } | BindError::Size { .. }) if self.in_place => return Ok(false),
                 Err(error) => return Err(TestCaseError::fail(format!("{error}: {}", plan.plan()))),
             }
         }
