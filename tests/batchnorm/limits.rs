@@ -55,18 +55,13 @@ fn the_defaults_of_webgpu_suffice() {
     }
 }
 
-/// Four storage buffers a stage: without γ, β and running statistics, training forward runs.
+/// All but the frozen backward pass with sums, which takes five storage buffers.
 #[test]
 fn a_downlevel_device_gets_answers_or_errors() {
     for gpu in with_limits(&Limits::downlevel_defaults()) {
-        let plain = |problem: Problem| Problem {
-            descriptor: problem.descriptor.clone().affine(false, false).running(None),
-            ..problem
-        };
-        let (full, plain) = (answers(&gpu, problems()), answers(&gpu, problems().map(plain)));
-        let of = SHAPES.len() * OPERATIONS.len();
-        say(&format!("with downlevel limits {full} of {of} run, {plain} without parameters, on {}", gpu.name()));
-        assert!(full > 0 && plain > full, "{}", gpu.name());
+        let (ran, of) = (answers(&gpu, problems()), SHAPES.len() * OPERATIONS.len());
+        say(&format!("with downlevel limits {ran} of {of} run on {}", gpu.name()));
+        assert_eq!(ran, of - SHAPES.len(), "{}", gpu.name());
     }
 }
 
