@@ -203,13 +203,14 @@ impl Planner<'_> {
         let runs = length / form.elements;
         let chunks = runs.div_ceil(form.chunk).div_ceil(tile.lanes);
         let least = chunks.div_ceil(self.most_chunks()).max(1);
-        let copies = geometry.folded.unwrap_or(1);
-        let most = (MOST_MERGES / copies).saturating_mul(tile.lanes).min(runs);
+        // A lane merges those of all copies.
+        let merges = MOST_MERGES / geometry.folded.unwrap_or(1);
+        let most = merges.saturating_mul(tile.lanes).min(runs);
         match self.choice.parts {
             // Few lanes on a unit of 2^31 values.
             _ if least > most => Err(PlanError::Limit {
                 what: "merging the parts of a channel",
-                needs: u64::from(least.div_ceil(MOST_MERGES)),
+                needs: u64::from(least.div_ceil(merges)),
                 limit: "max_compute_invocations_per_workgroup",
                 has: u64::from(tile.lanes),
             }),
