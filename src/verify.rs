@@ -466,8 +466,14 @@ impl Problem {
         let of_units = Tolerance::of_saved(self, &statistics).balance(answer.get("y"));
         let verdicts = of_units.into_iter().enumerate().filter_map(|(index, of_unit)| {
             let (off, tolerance) = of_unit?;
-            let ratio = if off.is_nan() { f64::INFINITY } else { off / tolerance };
-            Some(Verdict { name: "mean of y", index, got: off as f32, expected: 0.0, tolerance, ratio })
+            Some(Verdict {
+                name: "mean of y",
+                index,
+                got: off as f32,
+                expected: 0.0,
+                tolerance,
+                ratio: off / tolerance,
+            })
         });
         verdicts.max_by(|a, b| a.ratio.total_cmp(&b.ratio))
     }

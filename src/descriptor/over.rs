@@ -27,7 +27,8 @@ pub enum Over {
 /// statistics, as far as these bounds allow. With σ_b = √(σ²+ε) of the batch, μ_r and σ_r = √(σ_r²+ε) of the
 /// running statistics before they move,
 /// r = clamp(σ_b/σ_r, 1/r_max, r_max), d = clamp((μ−μ_r)/σ_r, −d_max, d_max), y = γ·(x̂·r + d) + β; the
-/// gradient takes r and d as constants. With r_max = 1 and d_max = 0 it is batch norm.
+/// gradient takes r and d as constants. With r_max = 1 and d_max = 0 it is batch norm. (Computed as x̂·γr + (γd + β), as
+/// TensorFlow does: where γ is infinite, y may be NaN.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Renorm {
     /// r_max, at least 1 (the paper ends at 3); infinite for no bound.

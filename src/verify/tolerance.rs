@@ -128,7 +128,8 @@ impl<'a> Tolerance<'a> {
             let (gamma, beta, m) = (self.gamma(channels[unit]), self.beta(channels[unit]), by.count[unit]);
             let of_sums = 3.0 * (4.0 + m.max(1.0).log2() / 2.0) * U + of_flushing(by.inverse_deviation[unit]);
             let tolerance = of_sums + 4.0 * U + (2.0 * U * beta.abs() + SMALLEST) / gamma.abs();
-            let says = gamma != 0.0 && m > 0.0 && (by.mean[unit] + by.variance[unit]).is_finite();
+            // What is not finite has been found right as y.
+            let says = gamma != 0.0 && m > 0.0 && (sums[unit] + by.mean[unit] + by.variance[unit]).is_finite();
             says.then(|| ((sums[unit] / m).abs(), tolerance))
         };
         (0..by.mean.len()).map(one).collect()

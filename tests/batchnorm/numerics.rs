@@ -291,3 +291,15 @@ fn sides_of_a_bend_are_judged_by_the_saved_statistics() {
         }
     });
 }
+
+/// Then y has no mean that could be wrong.
+#[test]
+fn a_scale_or_shift_that_is_not_finite_is_judged_by_y_alone() {
+    on_every_gpu(|gpu| {
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut problem = problem(Descriptor::new([9, 3], Layout::ChannelsFirst));
+            (problem.gamma[0], problem.beta[1]) = (value, value);
+            check(gpu, &gpu.kernels, &problem, Operation::Forward, Placement::Separate);
+        }
+    });
+}
