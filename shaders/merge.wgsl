@@ -24,14 +24,16 @@ fn main(
     for (var part = 0u; part < params.all_parts; part++) {
         let source = 3u * part * params.units + unit;
         let both = count + many[source];
+        // Each by a division of its own: 1 - weight may be 0 beside an infinite variance.
         let weight = many[source] / max(both, CHANNEL_ONE);
+        let rest = count / max(both, CHANNEL_ONE);
         let other = many[source + params.units];
         let delta = other - mean;
-        let apart = (delta * (CHANNEL_ONE - weight)) * (delta * weight);
-        variance = variance * (CHANNEL_ONE - weight) + many[source + 2u * params.units] * weight + apart;
+        let apart = (delta * rest) * (delta * weight);
+        variance = variance * rest + many[source + 2u * params.units] * weight + apart;
         // A small step, so that only the sum rounds at the size of the mean; but not from or to infinity.
         let far = (bitcast<ChannelBits>(delta) & ChannelBits(MAGNITUDE)) == ChannelBits(INFINITE);
-        mean = select(mean + delta * weight, mean * (CHANNEL_ONE - weight) + other * weight, far);
+        mean = select(mean + delta * weight, mean * rest + other * weight, far);
         count = both;
     }
     statistics[unit] = count;

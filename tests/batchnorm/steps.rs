@@ -215,15 +215,17 @@ fn read_all<'a>(gpu: &Gpu, buffers: impl Iterator<Item = &'a Buffer>) -> Vec<f32
     buffers.flat_map(|buffer| read(gpu, buffer)).collect()
 }
 
-/// The host merges as the device does.
+/// The host merges as the device does, but for rounding at the size of what is merged.
 fn assert_merged_alike(many: &[f32], merged: &[f32], channels: usize) {
     let mut all = vec![Statistics::default(); channels];
     for part in many.chunks(3 * channels) {
         all.iter_mut().zip(Statistics::from_planes(part)).for_each(|(all, part)| all.merge(part));
     }
-    for (host, device) in Statistics::to_planes(&all).iter().zip(merged) {
+    for (i, (host, device)) in Statistics::to_planes(&all).iter().zip(merged).enumerate() {
+        let parts = many.chunks(3 * channels).map(|part| part[i].abs()).filter(|value| value.is_finite());
+        let size = parts.fold(host.abs().max(1.0), f32::max);
         let alike = host.to_bits() == device.to_bits() || host.is_nan() && device.is_nan();
-        let near = (host - device).abs() <= 1e-6 * host.abs().max(1.0);
+        let near = (host - device).abs() <= 1e-6 * size;
         assert!(alike || near, "{host} on the host, {device} on the device");
     }
 }
@@ -385,5 +387,21 @@ fn an_empty_part_ends_as_every_other() {
                 }
             }
         }
+    }
+}
+
+/// Two values of a variance that an f32 does not hold, beside so many others that their share is all, in f32.
+#[test]
+fn an_infinite_variance_outlives_any_number_of_values() {
+    let (few, many) = ([2.0, 3.0, f32::INFINITY], [1e9, 0.5, 1.0]);
+    let descriptor = Descriptor::new([9, 1], Layout::ChannelsFirst);
+    for (gpu, parts) in gpus().iter().flat_map(|gpu| [[few, many], [many, few]].map(|parts| (gpu, parts))) {
+        let (many, statistics) = (gpu.upload(&parts.concat()).unwrap(), gpu.empty(12).unwrap());
+        let merge = gpu.kernels.merge(&descriptor, 2).unwrap();
+        let merge = merge.bind(&MergeBindings { many: all(&many), statistics: all(&statistics) }).unwrap();
+        gpu.run(|pass| merge.record(pass));
+        let merged = read(gpu, &statistics);
+        assert_merged_alike(&parts.concat(), &merged, 1);
+        assert_eq!(merged[2], f32::INFINITY, "{}", gpu.name());
     }
 }
