@@ -26,6 +26,7 @@ fn main(
     let total = sum_parts(local, at.unit, at.lane);
     if !at.inside || at.lane > 0u { return; }
 
-    sums[at.unit] = gather(total.a);
-    sums[params.units + at.unit] = gather(total.b) * used(at.unit).r;
+    let of_beta = gather(total.a);
+    sums[at.unit] = of_beta;
+    sums[params.units + at.unit] = sum_along(used(at.unit), gather(total.b), of_beta);
 }

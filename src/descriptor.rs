@@ -53,7 +53,7 @@ pub struct Health {
     pub non_finite: u32,
     /// Channels of a forward pass that had one valid value or none.
     pub one_value: u32,
-    /// Channels of a forward pass whose variance is not finite although its mean is.
+    /// Channels of a forward pass whose variance is not finite although its mean is: there y is β, and dx is 0.
     pub overflowed: u32,
     /// Channels of a backward pass from y whose x could not be found again: |γ| is too small.
     pub lost: u32,
@@ -181,7 +181,7 @@ impl Descriptor {
     /// Kontschieder 2018, "In-Place Activated BatchNorm"): x̂ = (activation⁻¹(y) − β)/γ. For the identity and
     /// leaky ReLU with a positive slope, without a residual. x̂ is off by about u·(|x̂| + |β/γ|), where u is
     /// the rounding of y: 2⁻²⁴ of f32, 2⁻¹¹ of f16, 2⁻⁸ of bf16. Where |γ| ≤ √u·|β|, or γ is 0, that is too much to
-    /// use, and x̂ is taken as 0; [`health`](Self::health) counts such channels.
+    /// use, and x̂ is taken as 0 (NaN, if y is not finite); [`health`](Self::health) counts such channels.
     pub fn backward_from_y(self, from_y: bool) -> Self {
         Self { from_y, ..self }
     }

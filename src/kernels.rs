@@ -350,7 +350,8 @@ impl Kernels {
     }
 
     /// A plan for the forward pass of training: y from the batch's own statistics, which are saved for
-    /// the backward pass and, if the descriptor says so, moved into the running ones.
+    /// the backward pass and, if the descriptor says so, moved into the running ones. A variance that an f32 does not hold
+    /// is saved as infinite, and x̂ is 0 then: y is β, before the rest.
     ///
     /// # Errors
     /// As [`inference`](Self::inference), and [`PlanError::OneValue`].
@@ -358,7 +359,8 @@ impl Kernels {
         self.plan(descriptor, Operation::Forward).map(Forward)
     }
 
-    /// A plan for the backward pass of training, through the statistics that the forward pass saved.
+    /// A plan for the backward pass of training, through the statistics that the forward pass saved. Where the variance is
+    /// infinite, x̂ is 0 here too: dx and dγ are 0, and dβ is what it always is. (NaN, if x or dy is not finite there.)
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and [`PlanError::NoGradient`].
@@ -367,7 +369,7 @@ impl Kernels {
     }
 
     /// A plan for the backward pass of inference (a frozen batch norm that is fine-tuned through): the
-    /// running statistics are constants.
+    /// running statistics are constants. By an infinite running variance it is as in [`backward`](Self::backward).
     ///
     /// # Errors
     /// As [`inference`](Self::inference), and [`PlanError::NoGradient`].

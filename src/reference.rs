@@ -182,13 +182,16 @@ pub fn frozen_backward(descriptor: &Descriptor, tensors: &Tensors<'_>) -> Backwa
     back(&descriptor.clone().renorm(None), tensors, &units, &statistics, false, |_| false)
 }
 
-/// x̂ of every value, by these statistics; from y where the descriptor says so and γ is not too small.
+/// x̂ of every value, by these statistics; from y where the descriptor says so and γ is not too small. Where it is, or the
+/// variance infinite, that is 0 of what is finite and else NaN.
 pub(crate) fn normalized(descriptor: &Descriptor, tensors: &Tensors<'_>, units: &Units, by: &Statistics) -> Vec<f64> {
     let each = units.places().zip(widen(tensors.x));
     if descriptor.from_y {
         let x = |(place, y): (Place, f64)| {
             let (gamma, beta) = (scale(tensors, place.channel), shift(tensors, place.channel));
-            if is_lost(descriptor, tensors, place.channel) { 0.0 } else { (undo(descriptor, y) - beta) / gamma }
+            let scaled = undo(descriptor, y) - beta;
+            let lost = is_lost(descriptor, tensors, place.channel) || by.inverse_deviation[place.unit] == 0.0;
+            if lost { 0.0 * scaled } else { scaled / gamma }
         };
         each.map(x).collect()
     } else {

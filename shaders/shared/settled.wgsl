@@ -4,7 +4,7 @@
 
 fn settle(unit: u32, u: Used, sums: Sums, first: bool) -> Mutual {
     let of_beta = gather(sums.a);
-    let of_gamma = gather(sums.b) * u.r;
+    let of_gamma = sum_along(u, gather(sums.b), of_beta);
     if first {
         leave_gradients(unit, gamma_gradient(u, of_gamma, of_beta), of_beta);
 #if health from_y

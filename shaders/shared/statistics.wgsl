@@ -2,7 +2,7 @@
 // standard deviations, variances, counts), or, flag `frozen`, the running ones.
 
 struct Used {
-    mean: Channel,
+    mean: Channel,      // 0 where the variance is infinite
     r: Channel,         // 1 / sqrt(variance + epsilon)
     scale: Channel,     // y before the activation is (x - mean) * scale + shift
     shift: Channel,
@@ -10,13 +10,17 @@ struct Used {
     offset: Channel,
 }
 
+/// Where r is 0, (x - mean) * r is 0 for every finite x: without the mean x - mean cannot overflow. What is not finite is NaN.
+fn reached(mean: Channel, r: Channel) -> Channel { return mean * within_reach(r); }
+fn within_reach(r: Channel) -> Channel { return select(CHANNEL_ONE, CHANNEL_ZERO, r == CHANNEL_ZERO); }
+
 #if frozen
 #import channel_reads running_mean 5 running
 #import channel_reads running_variance 6 running
 
 fn used(unit: u32) -> Used {
     let r = inverse_deviation(load_running_variance(running_of(unit)));
-    let mean = load_running_mean(running_of(unit));
+    let mean = reached(load_running_mean(running_of(unit)), r);
     return Used(mean, r, scale_of(unit) * r, shift_of(unit), CHANNEL_ONE, CHANNEL_ZERO);
 }
 #else
@@ -32,8 +36,8 @@ fn saved_of(unit: u32, plane: u32) -> Channel { return saved[plane * params.unit
 #endif
 
 fn used(unit: u32) -> Used {
-    let mean = saved_of(unit, 0u);
     let r = saved_of(unit, 1u);
+    let mean = reached(saved_of(unit, 0u), r);
 #if renorm
     let ratio = saved_of(unit, 4u);
     let offset = saved_of(unit, 5u);
@@ -44,6 +48,16 @@ fn used(unit: u32) -> Used {
 #endif
 }
 #endif
+
+/// sum(dy * xhat) of sum(dy * (x - mean)) and sum(dy). By an infinite variance the first may have overflowed, and is 0
+/// where all dy are finite; all x were, or it would be NaN. (A frozen one says nothing of x: see `centred`.)
+fn sum_along(u: Used, along: Channel, of_beta: Channel) -> Channel {
+#if frozen
+    return along * u.r;
+#else
+    return select(along, of_beta, u.r == CHANNEL_ZERO) * u.r;
+#endif
+}
 
 /// m, how many values the statistics were taken over.
 fn count_of(unit: u32) -> Channel {

@@ -2,7 +2,7 @@
 //! second computation.
 
 use wgpu_batchnorm::recipe::{Operation, Regime};
-use wgpu_batchnorm::reference::{self, Backward, Forward, Statistics};
+use wgpu_batchnorm::reference::{self, Backward, Forward, Statistics, Tensors};
 use wgpu_batchnorm::shader::Tile;
 use wgpu_batchnorm::verify::{Answer, Placement, Problem};
 use wgpu_batchnorm::{
@@ -10,7 +10,7 @@ use wgpu_batchnorm::{
 };
 
 use crate::adapters::{gpus, on_every_gpu};
-use crate::check::OPERATIONS;
+use crate::check::{OPERATIONS, check};
 use crate::plain::{Data, Plain, Used};
 use crate::steps::in_parts;
 
@@ -27,6 +27,9 @@ const ACTIVATIONS: [Activation; 8] = [
     Activation::Tanh,
     Activation::Clamp(-0.5, 1.0),
 ];
+
+/// Those that a backward pass from y takes.
+const INVERTIBLE: [Activation; 2] = [Activation::Identity, Activation::LeakyRelu(0.25)];
 
 const RENORM: Option<Renorm> = Some(Renorm { r_max: 1.25, d_max: 0.5 });
 
@@ -130,9 +133,21 @@ impl Case {
         }
     }
 
+    /// What is bound as x.
+    fn seen(&self, operation: Operation) -> Vec<f32> {
+        let (plain, data) = (&self.plain, &data(&self.problem));
+        let y = match operation {
+            Operation::Backward(_) if plain.from_y => plain.forward(data).0,
+            Operation::FrozenBackward(_) if plain.from_y => plain.inference(data),
+            _ => return self.problem.x.clone(),
+        };
+        y.into_iter().map(|y| y as f32).collect()
+    }
+
     /// What an operation answers.
     pub fn expected(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
-        let (plain, data) = (&self.plain, &data(&self.problem));
+        let (plain, seen) = (&self.plain, self.seen(operation));
+        let data = &Data { x: &seen, ..data(&self.problem) };
         match operation {
             Operation::Inference => vec![("y", plain.inference(data))],
             Operation::Forward => {
@@ -147,7 +162,8 @@ impl Case {
 
     /// The same by the reference.
     pub fn by_reference(&self, operation: Operation) -> Vec<(&'static str, Vec<f64>)> {
-        let (descriptor, tensors) = (&self.problem.descriptor, &self.problem.tensors());
+        let (descriptor, seen) = (&self.problem.descriptor, self.seen(operation));
+        let tensors = &Tensors { x: &seen, ..self.problem.tensors() };
         let gradients = |of: Backward| named([of.dx, of.dgamma, of.dbeta, of.dresidual]);
         match operation {
             Operation::Inference => vec![("y", reference::inference(descriptor, tensors))],
@@ -203,15 +219,17 @@ fn the_reference_is_what_plain_arithmetic_says() {
         let (samples, channels, steps) = (2 + random.below(4), 1 + random.below(6), 1 + random.below(5));
         let shape = if layout == FIRST { [samples, channels, steps] } else { [samples, steps, channels] };
         let over = [Over::Batch, Over::Groups { samples: 2 }, Over::Steps { kept: 1 + steps / 2 }];
+        let from_y = random.below(4) == 0;
         let plain = Plain {
             epsilon: random.one_of(&[1e-5, 1e-3, 0.5]),
             gamma: random.below(4) > 0,
             beta: random.below(4) > 0,
-            activation: random.one_of(&ACTIVATIONS),
-            residual: random.below(2) == 0,
+            activation: random.one_of(if from_y { &INVERTIBLE } else { &ACTIVATIONS }),
+            residual: !from_y && random.below(2) == 0,
+            from_y,
             padded: random.below(2) == 0,
             over: random.one_of(&over),
-            renorm: RENORM.filter(|_| random.below(3) == 0),
+            renorm: RENORM.filter(|_| !from_y && random.below(3) == 0),
             unbiased: random.below(2) == 0,
             ..Plain::new(&shape, layout)
         };
@@ -243,6 +261,14 @@ fn poisoned(plain: Plain, types: Types, seed: u64) -> Case {
     let mut it = Case::new(plain, types, &mut Random(seed));
     let mut random = Random(seed);
     let channels: Vec<usize> = reference::channels_of(&it.problem.descriptor).collect();
+    if it.plain.from_y {
+        let Problem { gamma, beta, .. } = &mut it.problem;
+        // Every second channel is lost, and x̂ is well known of the others.
+        for (c, (gamma, beta)) in gamma.iter_mut().zip(beta).enumerate() {
+            (*gamma, *beta) =
+                if (c as u64 + seed).is_multiple_of(2) { (1e-6, 1.0) } else { (gamma.signum() + *gamma, *beta) };
+        }
+    }
     for (which, poison) in POISONS.into_iter().enumerate() {
         for tensor in 0..7 {
             let channel = 3 * tensor + which;
@@ -270,9 +296,9 @@ fn poisoned(plain: Plain, types: Types, seed: u64) -> Case {
 const SHAPES: [(&[usize], Layout); 5] =
     [(&[4, 24, 8], FIRST), (&[4, 24, 7], FIRST), (&[20, 24], LAST), (&[4, 5, 25], LAST), (&[3, 23, 11], FIRST)];
 
-fn assert_plain(gpu: &Gpu, it: &Case, regime: Regime, types: Types) {
+fn assert_plain(gpu: &Gpu, it: &Case, operations: &[Operation], regime: Regime, types: Types) {
     let tile = Some(Tile { columns: 1, lanes: 64 });
-    for operation in OPERATIONS {
+    for operation in operations.iter().copied() {
         let run = |kernels: &Kernels| pollster::block_on(it.problem.run(gpu, kernels, operation, Placement::Separate));
         let parts = (regime == Regime::Split).then_some(3);
         let choice = Choice { regime: Some(regime), tile, parts, ..Choice::default() };
@@ -329,7 +355,12 @@ fn cases() -> Vec<(Plain, Types)> {
         Plain { renorm: RENORM, ..over(Over::Batch, Activation::Tanh, true, &last) },
         Plain { renorm: RENORM, ..over(groups, Activation::Identity, false, &last) },
     ];
-    let in_f32 = in_f32.chain(others).map(|plain| (plain, Types::default()));
+    // A channel's γ may be too small for x to be found again: then it is 1e-6 beside a β of 1 (see `poisoned`).
+    let from_y = INVERTIBLE.into_iter().flat_map(|activation| [false, true].map(|padded| (activation, padded)));
+    let from_y = from_y
+        .enumerate()
+        .map(|(turn, (activation, padded))| Plain { from_y: true, ..of(turn, activation, false, padded) });
+    let in_f32 = in_f32.chain(others).chain(from_y).map(|plain| (plain, Types::default()));
     in_f32.chain(in_16_bits).collect()
 }
 
@@ -339,9 +370,22 @@ fn the_kernels_are_too() {
     on_every_gpu(|gpu| {
         for (turn, (plain, types)) in cases.iter().enumerate() {
             let regime = [Regime::Resident, Regime::Split, Regime::Cached][turn % 3];
-            assert_plain(gpu, &poisoned(plain.clone(), *types, turn as u64), regime, *types);
+            assert_plain(gpu, &poisoned(plain.clone(), *types, turn as u64), &OPERATIONS, regime, *types);
         }
     });
+}
+
+fn assert_steps_plain(gpu: &Gpu, it: &Case) {
+    let answers = in_parts(gpu, &it.problem);
+    for (operation, answer) in [Operation::Forward, Operation::Backward(Gradients::ALL)].into_iter().zip(answers) {
+        // (The residual's gradient is dy where nothing is cut off, and not written.)
+        let bent = it.plain.activation != Activation::Identity;
+        for (name, expected) in it.expected(operation).into_iter().filter(|(name, _)| bent || *name != "dresidual") {
+            let got: Vec<f64> = answer.get(name).iter().map(|value| f64::from(*value)).collect();
+            let difference = difference(&got, &expected, 1e-5, 0.0);
+            assert_eq!(difference, None, "{}: {operation} {name} in parts, {:?}", gpu.name(), it.plain);
+        }
+    }
 }
 
 /// A batch in parts too, whose statistics and sums are merged.
@@ -354,17 +398,117 @@ fn the_steps_are_too() {
         Plain { renorm: RENORM, ..last },
     ];
     for (gpu, plain) in gpus().iter().flat_map(|gpu| cases.iter().map(move |plain| (gpu, plain))) {
-        let it = poisoned(plain.clone(), Types::default(), 1);
-        let answers = in_parts(gpu, &it.problem);
-        for (operation, answer) in [Operation::Forward, Operation::Backward(Gradients::ALL)].into_iter().zip(answers) {
-            // (The residual's gradient is dy where nothing is cut off, and not written.)
-            let bent = plain.activation != Activation::Identity;
-            for (name, expected) in it.expected(operation).into_iter().filter(|(name, _)| bent || *name != "dresidual")
-            {
-                let got: Vec<f64> = answer.get(name).iter().map(|value| f64::from(*value)).collect();
-                let difference = difference(&got, &expected, 1e-5, 0.0);
-                assert_eq!(difference, None, "{}: {operation} {name} in parts, {plain:?}", gpu.name());
+        assert_steps_plain(gpu, &poisoned(plain.clone(), Types::default(), 1));
+    }
+}
+
+/// Every third channel's variance is more than an f32 holds, and so the running one's that it moves. What goes on there is
+/// finite: y is β, dx and dγ are 0.
+fn beyond(plain: Plain, seed: u64) -> Case {
+    let mut it = Case::new(plain, Types::default(), &mut Random(seed));
+    let channels: Vec<usize> = reference::channels_of(&it.problem.descriptor).collect();
+    let mut seen = vec![0; it.problem.descriptor.channels()];
+    let kinds: [fn(usize, f32) -> f32; 6] = [
+        |i, _| if i % 2 == 0 { 3e38 } else { -3e38 },
+        |_, x| 1.5e38 * x,
+        |i, _| if i == 0 { 0.0 } else { 1e35 },
+        // Farther from the mean than an f32 tells.
+        |i, _| if i == 0 { -3.4e38 } else { 3e38 },
+        |i, x| if i == 3 { 1e38 } else { x },
+        |_, x| 1e25 * x,
+    ];
+    let Problem { x, running_mean, running_variance, valid, .. } = &mut it.problem;
+    for (i, x) in x.iter_mut().enumerate().filter(|(i, _)| !it.plain.padded || valid[it.plain.position(*i)]) {
+        let channel = channels[i];
+        if channel.is_multiple_of(3) {
+            *x = kinds[channel / 3 % 6](seen[channel], *x);
+        }
+        seen[channel] += 1;
+    }
+    for c in (0..running_mean.len()).filter(|c| (c % seen.len()).is_multiple_of(3)) {
+        (running_mean[c], running_variance[c]) = (if c % 2 == 0 { -3e38 } else { 1e38 }, f32::INFINITY);
+    }
+    it.with_saved()
+}
+
+#[test]
+fn what_has_an_infinite_variance_is_finite() {
+    // (Groups and steps have units of a few equal values. r of renormalization is 0/0 by running statistics that are
+    // infinite too.)
+    let whole = |(plain, types): (Plain, Types)| {
+        let activations = [Activation::Identity, Activation::LeakyRelu(0.25), Activation::Gelu];
+        let taken = types == Types::default() && activations.contains(&plain.activation);
+        let taken = taken && plain.over == Over::Batch && plain.renorm.is_none();
+        taken.then_some(plain)
+    };
+    let cases: Vec<Plain> = cases().into_iter().filter_map(whole).collect();
+    on_every_gpu(|gpu| {
+        for (turn, plain) in cases.iter().enumerate() {
+            let regime = [Regime::Resident, Regime::Split, Regime::Cached][turn % 3];
+            // Where few values of many count, the forward pass may still have a NaN.
+            let operations: &[Operation] = if plain.padded { &OPERATIONS[2..] } else { &OPERATIONS };
+            assert_plain(gpu, &beyond(plain.clone(), turn as u64), operations, regime, Types::default());
+        }
+        let first = Plain::new(&[8, 24, 5], FIRST);
+        for plain in [Plain { activation: Activation::Relu, residual: true, ..first.clone() }, first] {
+            assert_steps_plain(gpu, &beyond(plain, 1));
+        }
+    });
+}
+
+/// γ·(x̂·r + d) is worked out as γ·r·x̂ + γ·d, which may be ∞ − ∞: NaN or infinite in its channel, and nowhere else.
+#[test]
+fn an_infinite_scale_of_renormalization_stays_in_its_channel() {
+    on_every_gpu(|gpu| {
+        for plain in [Plain::new(&[4, 24, 8], FIRST), Plain::new(&[20, 24], LAST)] {
+            let well =
+                Case::new(Plain { renorm: RENORM, ..plain }, Types::default(), &mut Random(2)).with_saved().problem;
+            let channels: Vec<usize> = reference::channels_of(&well.descriptor).collect();
+            for gamma in [f32::INFINITY, f32::NEG_INFINITY] {
+                let mut ill = well.clone();
+                ill.gamma[5] = gamma;
+                for (operation, name) in [(Operation::Forward, "y"), (Operation::Backward(Gradients::ALL), "dx")] {
+                    let run = |problem: &Problem| {
+                        pollster::block_on(problem.run(gpu, &gpu.kernels, operation, Placement::Separate)).unwrap()
+                    };
+                    let (well, ill) = (run(&well), run(&ill));
+                    for ((well, ill), c) in well.get(name).iter().zip(ill.get(name)).zip(&channels) {
+                        let as_before = well.to_bits() == ill.to_bits();
+                        assert!(
+                            if *c == 5 { !ill.is_finite() } else { as_before },
+                            "{}: {name} of channel {c}",
+                            gpu.name()
+                        );
+                    }
+                }
             }
         }
-    }
+    });
+}
+
+/// Statistics are as near as ever where what does not count is farther from it than an f32 tells.
+#[test]
+fn what_lies_at_padding_costs_nothing() {
+    on_every_gpu(|gpu| {
+        let shapes: [(&[usize], Layout); 4] =
+            [(&[16, 3, 100], FIRST), (&[16, 3, 101], FIRST), (&[400, 8], LAST), (&[400, 5], LAST)];
+        for (shape, layout) in shapes {
+            let plain = Plain { padded: true, ..Plain::new(shape, layout) };
+            let mut problem = Problem::random(plain.descriptor(), 1e6, 1.0, 3);
+            let padding: Vec<usize> = (0..problem.x.len()).filter(|i| !problem.valid[plain.position(*i)]).collect();
+            for i in padding {
+                problem.x[i] = 1e30;
+            }
+            let problem = problem.with_saved();
+            let tile = Some(Tile { columns: 1, lanes: 64 });
+            for (regime, tile) in [(None, None), (Some(Regime::Resident), tile), (Some(Regime::Split), tile)] {
+                let kernels = gpu.kernels.choosing(Choice { regime, tile, ..Choice::default() });
+                // Not every shape can be resident in such a tile.
+                if regime == Some(Regime::Resident) && kernels.forward(&problem.descriptor).is_err() {
+                    continue;
+                }
+                check(gpu, &kernels, &problem, Operation::Forward, Placement::Separate);
+            }
+        }
+    });
 }

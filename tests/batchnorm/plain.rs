@@ -3,7 +3,8 @@
 //!
 //! NaN and infinity go where plain arithmetic takes them, by PyTorch's rules: ReLU and clamping keep a NaN; ReLU lets
 //! the gradient through unless z ≤ 0, clamping where low ≤ z ≤ high. One rule is this library's own: in training with
-//! padding, what lies where dy is 0 does not matter.
+//! padding, what lies where dy is 0 does not matter. So are two more: a variance that an f32 does not hold is infinite, and
+//! then x̂ is 0; and from y x̂ is 0 where γ is too small beside β. (What is not finite, times 0, is NaN.)
 
 use wgpu_batchnorm::{Activation, Descriptor, Layout, Mask, Momentum, Over, Padding, Renorm, Running, RunningVariance};
 
@@ -17,6 +18,8 @@ pub struct Plain {
     pub beta: bool,
     pub activation: Activation,
     pub residual: bool,
+    /// Whether the backward pass takes y in place of x, in f32.
+    pub from_y: bool,
     pub padded: bool,
     pub over: Over,
     pub renorm: Option<Renorm>,
@@ -73,6 +76,7 @@ impl Plain {
             beta: true,
             activation: Activation::Identity,
             residual: false,
+            from_y: false,
             padded: false,
             over: Over::Batch,
             renorm: None,
@@ -90,6 +94,7 @@ impl Plain {
             .running(running)
             .activation(self.activation)
             .residual(self.residual)
+            .backward_from_y(self.from_y)
             .padding(if self.padded { Padding::Mask(Mask::Bytes) } else { Padding::None })
             .over(self.over)
             .renorm(self.renorm)
@@ -107,6 +112,7 @@ impl Plain {
             let of_all = |sum: f64| if m == 0.0 { 0.0 } else { sum / m };
             let mean = of_all(values.iter().sum());
             let variance = of_all(values.iter().map(|x| (x - mean) * (x - mean)).sum());
+            let variance = if variance > f32::MAX.into() { f64::INFINITY } else { variance };
             let inverse = self.inverse(variance);
             used.mean.push(mean);
             used.inverse.push(inverse);
@@ -159,7 +165,8 @@ impl Plain {
         z.into_iter().map(|z| self.activate(z)).collect()
     }
 
-    /// dx, dγ, dβ and the residual's gradient, through the statistics of the batch.
+    /// dx, dγ, dβ and the residual's gradient, through the statistics of the batch. Here and below `x` is y where it is
+    /// taken from that.
     pub fn backward(&self, data: &Data<'_>, used: &Used) -> [Vec<f64>; 4] {
         self.back(data, used, true)
     }
@@ -172,8 +179,14 @@ impl Plain {
 
     fn back(&self, data: &Data<'_>, used: &Used, moving: bool) -> [Vec<f64>; 4] {
         let (places, units) = self.places();
-        let z = self.z(data, &places, used);
-        let normalized = |i: usize| self.normalized(data, &places, used, i);
+        let z = match self.from_y {
+            true => data.x.iter().map(|y| self.undo(f64::from(*y))).collect(),
+            false => self.z(data, &places, used),
+        };
+        let normalized = |i: usize| match self.from_y {
+            true => self.found_again(data, &places, used, i),
+            false => self.normalized(data, &places, used, i),
+        };
         let counts = |i: usize| moving && (!self.padded || data.valid[places[i].position]);
         let dz: Vec<f64> = (0..z.len())
             .map(|i| {
@@ -228,9 +241,8 @@ impl Plain {
             .map(|i| {
                 let Place { unit, channel, .. } = places[i];
                 let corrected = self.normalized(data, places, used, i) * used.ratio[unit] + used.offset[unit];
-                let beta = if self.beta { f64::from(data.beta[channel]) } else { 0.0 };
                 let residual = if self.residual { f64::from(data.residual[i]) } else { 0.0 };
-                self.gamma(data, channel) * corrected + beta + residual
+                self.gamma(data, channel) * corrected + self.beta(data, channel) + residual
             })
             .collect()
     }
@@ -238,6 +250,26 @@ impl Plain {
     /// x̂ of a value.
     fn normalized(&self, data: &Data<'_>, places: &[Place], used: &Used, i: usize) -> f64 {
         (f64::from(data.x[i]) - used.mean[places[i].unit]) * used.inverse[places[i].unit]
+    }
+
+    /// x̂ of a value of y.
+    fn found_again(&self, data: &Data<'_>, places: &[Place], used: &Used, i: usize) -> f64 {
+        let Place { unit, channel, .. } = places[i];
+        let (gamma, beta) = (self.gamma(data, channel), self.beta(data, channel));
+        let scaled = self.undo(f64::from(data.x[i])) - beta;
+        if gamma.abs() <= beta.abs() / 4096.0 || used.inverse[unit] == 0.0 { scaled * 0.0 } else { scaled / gamma }
+    }
+
+    /// z of y.
+    fn undo(&self, y: f64) -> f64 {
+        match self.activation {
+            Activation::LeakyRelu(slope) if y < 0.0 => y / f64::from(slope),
+            _ => y,
+        }
+    }
+
+    fn beta(&self, data: &Data<'_>, channel: usize) -> f64 {
+        if self.beta { f64::from(data.beta[channel]) } else { 0.0 }
     }
 
     fn gamma(&self, data: &Data<'_>, channel: usize) -> f64 {
@@ -367,12 +399,12 @@ fn density(z: f64) -> f64 {
     (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
-/// Half, and the density integrated from 0 to z by Simpson's rule, in steps of 1/64 or less.
+/// Half, and the density integrated from 0 to z by Simpson's rule, in steps of 1/128 or less.
 fn normal(z: f64) -> f64 {
     if z.abs() > 9.0 {
         return if z > 0.0 { 1.0 } else { 0.0 };
     }
-    let pairs = (32.0 * z.abs()).ceil().max(1.0);
+    let pairs = (64.0 * z.abs()).ceil().max(1.0);
     let h = z / (2.0 * pairs);
     let pair = |i: usize| {
         let from = 2.0 * h * i as f64;
