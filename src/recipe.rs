@@ -390,12 +390,12 @@ impl Recipe {
         // Chunks, the rest one by one, and each loop's last test.
         let streaming = chunks + chunk + 2;
         let blocked = streaming + 3 * chunks.div_ceil(u64::from(BLOCK)) + 3;
-        // The first blocks of a forward pass are short ones, each with a rest.
+        // The first blocks of a forward pass are short ones, two of a length, each with a rest.
         let alike = ![Flag::Masked, Flag::Ragged].iter().any(|flag| dispatch.permutation.flags.has(*flag));
         let first = if alike { u64::from(FIRST) / elements } else { 1 };
-        let shorter = std::iter::successors(Some(first), |short| Some(4 * short))
+        let shorter = std::iter::successors(Some(first), |short| Some(2 * short))
             .take_while(|short| *short < u64::from(BLOCK) * chunk);
-        let growing = blocked + shorter.map(|short| 3 + short % chunk).sum::<u64>();
+        let growing = blocked + 2 * shorter.map(|short| 3 + short % chunk).sum::<u64>();
         // A block once more for every value of every unit that is too large in it; and the way to the first values
         // that count, which but for a chunk and eight runs is on the way anyhow.
         let values = units * if dispatch.permutation.flags.has(Flag::Wide) { 4 } else { 1 };

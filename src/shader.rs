@@ -52,10 +52,12 @@ impl fmt::Display for Tile {
 /// that would be a large lane, so that both levels round alike.
 pub const BLOCK: u32 = 64;
 
-/// Elements of a forward pass's first block (several runs); each of the next is four times as long, up to BLOCK chunks.
-/// Of normally distributed values the variance of 128 to 4,096 was then within 8 units of rounding (the worst of 10,000), with a
-/// first block of 8 and all others of BLOCK chunks within 13.
-pub const FIRST: u32 = 4;
+/// Elements of a forward pass's first block (several runs); every second block is twice as long as the one before it, up
+/// to BLOCK chunks. Two is the least that tell a mean, and no block is longer than what came before it: where the data
+/// change, not much is summed about a centre that is far away. With first blocks of 4 and each of the next four times as
+/// long, the mean of eight values was off by up to 1.2 times its tolerance, the variance of data with a step by 3.3 times;
+/// it is 0.9 and 0.8 so (of 60,000 draws a shape).
+pub const FIRST: u32 = 2;
 
 /// Lanes of which one merges the results, where there are more than so many: the square root of 256, the
 /// most common largest workgroup, so that its lanes meet twice.

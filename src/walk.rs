@@ -246,9 +246,11 @@ impl<F: FnMut(Element)> Walk<'_, F> {
         let alike = ![Flag::Masked, Flag::Ragged].iter().any(|flag| self.permutation.flags.has(*flag));
         let first = if alike { FIRST / self.permutation.elements() } else { 1 };
         let mut block = if grow { self.params.step.wrapping_mul(first) } else { most };
+        let mut is_second = false;
         while self.loops_on(self.element < self.place.end) {
             self.stream(self.element.wrapping_add(block).min(self.place.end));
-            block = block.wrapping_mul(4).min(most);
+            block = block.wrapping_mul(if is_second { 2 } else { 1 }).min(most);
+            is_second = !is_second;
         }
     }
 

@@ -2,8 +2,8 @@
 //
 // Sums are taken over CHUNK runs, over BLOCK of those, then over the lane, so that rounding grows with the length of
 // a block, not of all. They are about the lane's first value that counts, which may be far from the rest; so the
-// first block has only FIRST elements (a run where not all count), and each of the next is four times as long, as the
-// centre comes nearer the mean. A block whose squares are too large is gone over again, shrunk.
+// first block has only FIRST elements (a run where not all count), and every second block is twice as long as the one
+// before it, as the centre comes nearer the mean. A block whose squares are too large is gone over again, shrunk.
 
 fn gather_moments(at: Place) -> array<Moments, UNITS> {
     var moments = array<Moments, UNITS>();
@@ -69,6 +69,7 @@ fn gather_moments(at: Place) -> array<Moments, UNITS> {
 #else
     var block = FIRST / ELEMENTS * params.step;
 #endif
+    var is_second = false;
     while element < at.end {
         let begin = element;
 #if health
@@ -102,7 +103,8 @@ fn gather_moments(at: Place) -> array<Moments, UNITS> {
             moments[$u] = shrunk(moments[$u], huge_$u);
 #end
         } else {
-            block = min(4u * block, BLOCK * CHUNK * params.step);
+            block = min(select(block, 2u * block, is_second), BLOCK * CHUNK * params.step);
+            is_second = !is_second;
 #unroll u UNITS
             moments[$u] = recentred(Moments(
                 moments[$u].count + count,
@@ -114,6 +116,10 @@ fn gather_moments(at: Place) -> array<Moments, UNITS> {
         }
     }
 #unroll u UNITS
+#if masked|ragged
+    // Where nothing counted the centre is another's, which may be too far from others still: 0 times infinity is a NaN.
+    moments[$u].centre = select(moments[$u].centre, V(0.0), moments[$u].count == V(0.0));
+#endif
     moments[$u] = marked(moments[$u], shrink[$u] < V(1.0));
 #end
 #if health

@@ -16,10 +16,11 @@ const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 /// count among n, of mean |x| = A; with u = 2⁻²⁴, ρ = 1/√(σ²+ε), r and d of batch renormalization (else 1 and 0):
 ///
 /// - sums of n terms, added up in chunks, blocks of those, lanes and parts: (8 + log₂n / 2)·u times the sum of the terms' sizes;
-/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ² + 4u·D²·k/m, since the first block, of k = 4
-///   elements, is taken about one that may be as far from the mean as the farthest, by D;
+/// - μ: (4 + log₂m / 2)·u·A; σ²: 16u·σ² + 4u·A·σ + 4·dμ² + 4u·D²·k/m, since the first block, of k = 2
+///   elements, is taken about one that may be as far from the mean as the farthest, by D; and three times the smallest
+///   normal f32, since the squares, that of the mean of what is left and their difference may each be flushed to zero;
 /// - the mean of (y − β)/γ, which is that of x̂: where x is large beside σ, y may be off by a multiple of dμ·ρ, but
-///   sums are about a centre within two deviations of μ, so that their terms are of three at the most: 3·(4 + log₂m / 2)·u,
+///   sums are about a centre within 1.25 deviations of μ, so that their terms are of 2.25 on average: 2.25·(4 + log₂m / 2)·u,
 ///   with 4u for y's own rounding, and 2u·|β/γ|;
 /// - ρ: ρ·(½·dσ²/(σ²+ε) + 8u), the 8u for an adapter's division and root; r: r·(½·dσ²/(σ²+ε) + 16u);
 ///   d: (dμ + u·(|μ| + |μ_r|))·ρ_r + 8u·|μ − μ_r|·ρ_r, as far as d is not clamped;
@@ -63,7 +64,7 @@ impl<'a> Tolerance<'a> {
             let dmean = (4.0 + m.log2() / 2.0) * U * size[i] + SMALLEST;
             let first_block = 4.0 * f64::from(FIRST).min(m) * U * farthest[i] / m;
             let rounding = 16.0 * U * variance + 4.0 * U * size[i] * variance.sqrt() + 4.0 * dmean * dmean;
-            let dvariance = rounding + first_block + SMALLEST;
+            let dvariance = rounding + first_block + 3.0 * SMALLEST;
             let of_root = 0.5 * dvariance / (variance + f64::from(descriptor.epsilon));
             (dmean, dvariance, inverse * (of_root + 8.0 * U), by.ratio[i] * (of_root + 16.0 * U))
         };
@@ -126,7 +127,7 @@ impl<'a> Tolerance<'a> {
         self.places.iter().for_each(|place| channels[place.unit] = place.channel);
         let one = |unit: usize| {
             let (gamma, beta, m) = (self.gamma(channels[unit]), self.beta(channels[unit]), by.count[unit]);
-            let of_sums = 3.0 * (4.0 + m.max(1.0).log2() / 2.0) * U + of_flushing(by.inverse_deviation[unit]);
+            let of_sums = 2.25 * (4.0 + m.max(1.0).log2() / 2.0) * U + of_flushing(by.inverse_deviation[unit]);
             let tolerance = of_sums + 4.0 * U + (2.0 * U * beta.abs() + SMALLEST) / gamma.abs();
             // What is not finite has been found right as y.
             let says = gamma != 0.0 && m > 0.0 && (sums[unit] + by.mean[unit] + by.variance[unit]).is_finite();
