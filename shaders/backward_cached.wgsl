@@ -44,7 +44,7 @@ fn main(
     var mutual = array<Mutual, SEEN>();
 #unroll u UNITS
     let sums_$u = sum_lanes(local, mine[$u]);
-    mutual[$u] = settle(unit_of(at, $uu), used(unit_of(at, $uu)), sums_$u, at.inside && at.lane == 0u);
+    mutual[$u] = settle(unit_of(at, $uu), used(unit_of(at, $uu)), sums_$u, has(at, $uu) && at.lane == 0u);
 #end
 #if ragged
     mutual[1] = mutual_of_next(local, mutual[0]);

@@ -38,7 +38,7 @@ fn main(
     backward_first(local, at);
 #if health from_y
 #unroll u UNITS
-    if at.inside && at.lane == 0u && at.part == 0u && params.first_part == 0u {
+    if has(at, $uu) && at.lane == 0u && at.part == 0u && params.first_part == 0u {
         let unit_$u = unit_of(at, $uu);
         note(3u, tally_channels(lost(used(unit_$u), unit_$u)));
     }

@@ -50,13 +50,14 @@ fn main(
 #endif
     var maps = array<Map, SEEN>();
 #unroll u SEEN
-    maps[$u] = map_of(local, at, unit_of(at, $uu));
+    maps[$u] = map_of(local, at, $uu);
 #end
     if at.inside { normalize(at, maps); }
 }
 
 #if settled
-fn map_of(local: u32, at: Place, unit: u32) -> Map {
+fn map_of(local: u32, at: Place, which: u32) -> Map {
+    let unit = unit_of(at, which);
     return Map(
         scratch[plane_at(CENTRE, unit)],
         scratch[plane_at(REST, unit)],
@@ -65,9 +66,10 @@ fn map_of(local: u32, at: Place, unit: u32) -> Map {
     );
 }
 #else
-fn map_of(local: u32, at: Place, unit: u32) -> Map {
+fn map_of(local: u32, at: Place, which: u32) -> Map {
+    let unit = unit_of(at, which);
     let found = merge_records(local, unit, at.lane);
-    if at.inside && params.first_part == 0u && at.part == 0u && at.lane == 0u {
+    if has(at, which) && params.first_part == 0u && at.part == 0u && at.lane == 0u {
         leave(unit, found.statistics);
     }
     let affine = affine_of(unit, found.statistics);

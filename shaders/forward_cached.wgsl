@@ -31,7 +31,7 @@ fn main(
     let mine = gather_moments(at);
     var maps = array<Map, SEEN>();
 #unroll u UNITS
-    maps[$u] = map_of(local, at, unit_of(at, $uu), mine[$u]);
+    maps[$u] = map_of(local, at, $uu, mine[$u]);
 #end
 #if ragged
     maps[1] = map_of_next(local, maps[0]);
@@ -39,9 +39,10 @@ fn main(
     if at.inside { normalize(at, maps); }
 }
 
-fn map_of(local: u32, at: Place, unit: u32, mine: Moments) -> Map {
+fn map_of(local: u32, at: Place, which: u32, mine: Moments) -> Map {
+    let unit = unit_of(at, which);
     let found = fold(merge_lanes(local, mine));
-    if at.inside && at.lane == 0u {
+    if has(at, which) && at.lane == 0u {
         leave(unit, found.statistics);
     }
     let affine = affine_of(unit, found.statistics);

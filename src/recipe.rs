@@ -380,9 +380,11 @@ impl Recipe {
         let chunk = u64::from(dispatch.permutation.chunk);
         let [settled, banded] = [Flag::Settled, Flag::Banded].map(|flag| dispatch.permutation.flags.has(flag));
         let copies = u64::from(dispatch.params.copies(&dispatch.permutation));
-        let records = copies * u64::from(all_parts);
+        // Of several copies, a loop over them for each part.
+        let of_part = if copies > 1 { copies + 2 } else { 1 };
         let given = dispatch.permutation.flags.has(Flag::Given);
-        let merging = if settled || given { 0 } else { records.div_ceil(lanes) + 1 + meeting + copies };
+        let merging =
+            if settled || given { 0 } else { u64::from(all_parts).div_ceil(lanes) * of_part + 1 + meeting + copies };
         let (elements, units) = (u64::from(dispatch.permutation.elements()), u64::from(dispatch.permutation.units()));
         // (An empty batch has no step.)
         let owned = u64::from(lane_length.min(part_length.min(length).div_ceil(step.max(1))));

@@ -148,8 +148,9 @@ impl Tuning {
         // More make the code of a loop outgrow the processor's first caches: lavapipe's loads are loops.
         loads: 4,
         // Lavapipe of Mesa 22.3 walked a column of 256-byte to 4-KiB rows at a fourth of the speed of whole
-        // rows; 4 units, 512 bytes of a row, came within 1.7 of it. More take long to compile.
-        across: 4,
+        // rows; of rows of 2 KiB, 512 bytes at a time at half of it, 1,024 a little faster, and all at once as fast as
+        // channels first. More take long to compile, and so does half as many where more is done with each value.
+        across: 16,
         // A few workgroups for each of the 2 to 16 cores that a machine with a software driver has.
         workgroups: 32,
         whole: 32,

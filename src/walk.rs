@@ -98,6 +98,7 @@ struct Place {
     lane: u32,
     first: u32,
     end: u32,
+    end_unit: u32,
     inside: bool,
 }
 
@@ -113,7 +114,7 @@ impl Place {
         let part_end = begin.wrapping_add(params.part_length).min(params.length_of(clamped));
         let first = begin.wrapping_add(lane.wrapping_mul(params.lane_stride));
         let end = first.wrapping_add(params.lane_length.wrapping_mul(params.step)).min(part_end);
-        Self { unit: clamped, part, lane, first, end, inside: unit < units.end }
+        Self { unit: clamped, part, lane, first, end, end_unit: units.end, inside: unit < units.end }
     }
 }
 
@@ -192,14 +193,15 @@ impl<F: FnMut(Element)> Walk<'_, F> {
     }
 
     fn step(&mut self) {
-        let Place { unit, part, inside, .. } = self.place;
+        let Place { unit, part, end_unit, inside, .. } = self.place;
         let Permutation { tile, across, .. } = self.permutation;
         let (elements, beside) = (self.permutation.elements(), self.permutation.beside());
         if self.permutation.flags.has(Flag::Ragged) {
             self.step_ragged();
             return;
         }
-        for run in (0..if inside { across } else { 0 }).map(|across| across * tile.columns * beside) {
+        let runs = (0..if inside { across } else { 0 }).map(|across| across * tile.columns * beside);
+        for run in runs.filter(|run| unit + run < end_unit) {
             let address = self.cursor.address.wrapping_add(run.wrapping_mul(self.params.unit_stride));
             for v in 0..self.permutation.side() {
                 let unit = unit + run + v / elements;
@@ -271,8 +273,11 @@ impl<F: FnMut(Element)> Walk<'_, F> {
 
     fn merge_parts(&mut self) {
         let mut part = self.place.lane;
-        let records = self.params.all_parts * self.params.copies(&self.permutation);
-        while self.loops_on(part < records) {
+        let copies = self.params.copies(&self.permutation);
+        // Of several copies, a loop over them too.
+        let of_part = if copies > 1 { u64::from(copies) + 1 } else { 0 };
+        while self.loops_on(part < self.params.all_parts) {
+            self.iterations += of_part;
             part = part.wrapping_add(self.permutation.tile.lanes);
         }
     }

@@ -56,9 +56,10 @@ fn in_views(of: Descriptor) -> Descriptor {
     Tensor::ALL.into_iter().fold(of, |of, tensor| of.view(tensor, view.clone()))
 }
 
-/// Kept in registers, as many as fit, and too large for that; each in wide accesses and single ones; and with rows that
-/// begin and end within an access.
-const SHAPES: [[usize; 4]; 5] = [[4, 8, 4, 4], [4, 7, 3, 5], [8, 32, 64, 64], [8, 7, 63, 63], [8, 8, 63, 63]];
+/// Kept in registers, as many as fit, and too large for that; each in wide accesses and single ones; with rows that
+/// begin and end within an access; and with so many channels that several are walked along, all alike or not.
+const SHAPES: [[usize; 4]; 7] =
+    [[4, 8, 4, 4], [4, 7, 3, 5], [8, 32, 64, 64], [8, 7, 63, 63], [8, 8, 63, 63], [1, 512, 32, 32], [1, 513, 40, 40]];
 
 const OPERATIONS: [Operation; 11] = [
     Operation::Inference,

@@ -8,7 +8,7 @@ fn backward_first(local: u32, at: Place) {
     let mine = gather_sums(at, lens);
 #unroll u UNITS
     let sums_$u = sum_lanes(local, mine[$u]);
-    if at.inside && at.lane == 0u {
+    if has(at, $uu) && at.lane == 0u {
         let unit = unit_of(at, $uu);
         let to = sums_at(params.first_part + at.part, unit);
         scratch[to] = sums_$u.a;

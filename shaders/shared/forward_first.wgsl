@@ -3,7 +3,7 @@ fn forward_first(local: u32, at: Place) {
     let mine = gather_moments(at);
 #unroll u UNITS
     let moments_$u = merge_lanes(local, mine[$u]);
-    if at.inside && at.lane == 0u {
+    if has(at, $uu) && at.lane == 0u {
         let to = record_at(params.first_part + at.part, unit_of(at, $uu));
         scratch[to] = V(moments_$u.count);
         scratch[to + 1u] = moments_$u.centre;

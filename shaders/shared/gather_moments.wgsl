@@ -35,7 +35,7 @@ fn gather_moments(at: Place) -> array<Moments, UNITS> {
         let counts_$e = counts_at(at.unit, e + $eu, seek.column + $eu);
         if tally(counts_$e & !have) > 0u {
 #unroll a ACROSS
-            {
+            if runs(at, $au) {
                 let x = load_x(address_of(seek) + beside($au));
 #unroll u BESIDE
                 let u_$u = $a * BESIDE + $u;
@@ -54,7 +54,7 @@ fn gather_moments(at: Place) -> array<Moments, UNITS> {
     // A lane may have no element at all, and the next one's memory is none of its business.
     if element < at.end {
 #unroll a ACROSS
-        {
+        if runs(at, $au) {
             let x = load_x(address_of(cursor) + beside($au));
 #unroll u BESIDE
             moments[$a * BESIDE + $u].centre = finite_or_zero(x[$u]);

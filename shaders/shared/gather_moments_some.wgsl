@@ -13,7 +13,7 @@
             count += f32($name * ELEMENTS);
 #endif
 #unroll a ACROSS
-            {
+            if runs(at, $au) {
 #unroll u BESIDE
                 var sum_$u = V(0.0);
                 var squares_$u = V(0.0);

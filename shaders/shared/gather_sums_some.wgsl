@@ -9,7 +9,7 @@
             cursor = next(cursor);
 #end
 #unroll a ACROSS
-            {
+            if runs(at, $au) {
 #unroll u BESIDE
                 var of_these_$u = Sums(V(0.0), V(0.0));
 #end

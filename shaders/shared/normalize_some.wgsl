@@ -8,7 +8,7 @@
         cursor = next(cursor);
 #end
 #unroll a ACROSS
-        {
+        if runs(at, $au) {
 #unroll k $name
             let to_$k = at_$k + beside($au);
             let x_$k = load_x(to_$k);

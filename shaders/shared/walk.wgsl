@@ -22,8 +22,9 @@
 // a time; channels last they are the same element of as many units BESIDE each other.
 //
 // An invocation goes ACROSS runs, COLUMNS apart, and takes the same elements of each: channels last it
-// so walks along whole rows of memory, which drivers without much parallelism need. Where ACROSS is
-// above 1, the units divide evenly. Its UNITS are those BESIDE each other in all of the runs.
+// so walks along whole rows of memory, which drivers without much parallelism need. Its UNITS are those
+// BESIDE each other in all of the runs. Flag `uneven`: some invocations have fewer, since the units do not
+// divide evenly.
 
 // Flag `ragged`: rows that runs do not divide, channels first. A unit's elements are then all those of the
 // runs that its rows touch, and the first and the last of a row may hold values of the units before and
@@ -100,6 +101,7 @@ struct Place {
     lane: u32,
     first: u32,     // this lane's first element
     end: u32,       // one past its last
+    end_unit: u32,  // one past the last unit of all
     inside: bool,   // false beyond the last unit: computes along, stores nothing
 }
 
@@ -119,7 +121,7 @@ fn place_in(first_unit: u32, end_unit: u32, workgroup: u32, local: u32) -> Place
     let part_end = min(begin + params.part_length, length_of(clamped));
     let first = begin + lane * params.lane_stride;
     let end = min(first + params.lane_length * params.step, part_end);
-    return Place(clamped, part, lane, first, end, inside);
+    return Place(clamped, part, lane, first, end, end_unit, inside);
 }
 
 /// The same in a second pass: backwards, since the first has just left the end of x in the cache; but of bands
@@ -152,9 +154,27 @@ fn unit_of(at: Place, which: u32) -> u32 {
 #if ragged
     return min(at.unit + which, params.end_unit - 1u);
 #else
-    return at.unit + which / BESIDE * (COLUMNS * BESIDE) + which % BESIDE;
+    let first = at.unit + which / BESIDE * (COLUMNS * BESIDE);
+#if uneven
+    // One of its own instead of one that there is not.
+    return select(at.unit, first, first < at.end_unit) + which % BESIDE;
+#else
+    return first + which % BESIDE;
+#endif
 #endif
 }
+
+/// Whether an invocation has a run that many across.
+fn runs(at: Place, across: u32) -> bool {
+#if uneven
+    return at.unit + across * (COLUMNS * BESIDE) < at.end_unit;
+#else
+    return true;
+#endif
+}
+
+/// Whether one of its units is its to store.
+fn has(at: Place, which: u32) -> bool { return at.inside && runs(at, which / BESIDE); }
 
 /// From an element of its first run to the same of another, in memory.
 fn beside(across: u32) -> u32 { return across * (COLUMNS * BESIDE) * params.unit_stride; }
@@ -197,12 +217,15 @@ fn unit_address(unit: u32) -> u32 { return params.base + unit * params.unit_stri
 
 #if folded
 /// The channels of the values of a V.
-fn channels_at(unit: u32) -> vec4<u32> { return (4u * unit + vec4(0u, 1u, 2u, 3u)) % params.channel_modulus; }
+fn channels_at(unit: u32) -> vec4<u32> {
+    // Divided once: software drivers do it lane by lane.
+    let channels = 4u * unit % params.channel_modulus + vec4(0u, 1u, 2u, 3u);
+    return channels - select(vec4(0u), vec4(params.channel_modulus), channels >= vec4(params.channel_modulus));
+}
 #endif
 
 #if copies
-/// How many copies a channel has, and channels all of them are: those of a row.
-fn copies() -> u32 { return all_copies() / params.units; }
+/// How many channels all copies are: those of a row.
 fn all_copies() -> u32 { return 4u * params.row_stride; }
 #endif
 

@@ -15,6 +15,7 @@ impl Planner<'_> {
         let folded = geometry.folded.is_some();
         let geometry = if kernel.streams() { geometry } else { geometry.of_channels() };
         let layout = Flags::of(&[
+            (Flag::Uneven, form.uneven && kernel.streams()),
             (Flag::Folded, folded && kernel.streams()),
             (Flag::Copies, folded && !kernel.streams()),
             (Flag::Wide, geometry.wide),

@@ -2,7 +2,7 @@
 
 use super::windows::Window;
 use super::{Geometry, Planner};
-use crate::descriptor::Padding;
+use crate::descriptor::{Activation, Descriptor, Float, Padding};
 use crate::recipe::Operation;
 use crate::shader::{ITEMS, KEPT, Tile};
 use crate::tuning::Order;
@@ -19,8 +19,9 @@ pub(super) struct Form {
     pub(super) beside: u32,
     /// Runs of a unit that a lane loads at a time.
     pub(super) chunk: u32,
-    /// Runs that an invocation walks along together.
+    /// Runs that an invocation walks along together; and whether some have fewer, at the end of the units.
     pub(super) across: u32,
+    pub(super) uneven: bool,
 }
 
 impl Form {
@@ -36,7 +37,7 @@ impl Form {
 
     /// As kernels have it that do not stream: one unit an invocation.
     pub(super) fn of_units(self) -> Self {
-        Self { elements: 1, beside: 1, chunk: 1, across: 1, ..self }
+        Self { elements: 1, beside: 1, chunk: 1, across: 1, uneven: false, ..self }
     }
 }
 
@@ -53,7 +54,9 @@ impl Planner<'_> {
         let across = self.across(geometry, windows, tile, beside);
         // As many loads in flight, of elements of one unit or of units.
         let chunk = (self.tuning.loads / (elements * beside * across)).clamp(1, MOST_LOADS);
-        Form { tile, order: self.order(), items: 0, elements, beside, chunk, across }
+        let divides = |window: &Window| (window.units.len() as u32).is_multiple_of(tile.columns * across * beside);
+        let uneven = across > 1 && !windows.iter().all(divides);
+        Form { tile, order: self.order(), items: 0, elements, beside, chunk, across, uneven }
     }
 
     /// Elements of a unit, and units beside each other, that one load moves: two V side by side where rows, and the
@@ -96,15 +99,33 @@ impl Planner<'_> {
         self.choice.order.unwrap_or(self.tuning.order)
     }
 
-    /// Runs that an invocation walks along together: as many as divide the units of every window evenly.
+    /// Runs that an invocation walks along together: as many as there may be, unless that leaves over an eighth of all
+    /// runs without units.
     pub(super) fn across(&self, geometry: Geometry, windows: &[Window], tile: Tile, beside: u32) -> u32 {
-        let divides = |across: &u32| {
-            let units = tile.columns.saturating_mul(*across * beside);
-            windows.iter().all(|window| (window.units.len() as u32).is_multiple_of(units))
+        let most =
+            if geometry.channels_last && geometry.groups.is_none() && self.is_far() { self.tuning.across } else { 1 };
+        // What is done with each is text, which compilers need time for (`tests/compile_time.rs`).
+        let most = if self.does_much_with_each() { most / 2 } else { most };
+        let counts = || ACROSS.into_iter().filter(|across| across * beside <= most.max(beside));
+        // Runs of all workgroups, had they all as many.
+        let runs = |across: u32| -> u64 {
+            let of_tile = u64::from(tile.columns) * u64::from(across * beside);
+            windows.iter().map(|window| (window.units.len() as u64).div_ceil(of_tile) * u64::from(across)).sum()
         };
-        let far = self.values() * self.descriptor.types.x.bytes() > u64::from(self.tuning.near);
-        let most = if geometry.channels_last && geometry.groups.is_none() && far { self.tuning.across } else { 1 };
-        (2..=most.min(MOST_LOADS) / beside).rev().find(divides).unwrap_or(1)
+        let fewest = counts().map(runs).min().unwrap_or(1);
+        counts().rev().find(|across| 8 * runs(*across) <= 9 * fewest).unwrap_or(1)
+    }
+
+    /// Whether kernels do more with each value than what batch normalization is.
+    fn does_much_with_each(&self) -> bool {
+        let Descriptor { types, padding, epilogue, health, from_y, .. } = self.descriptor;
+        let plain = types.x == Float::F32 && *padding == Padding::None && !*health && !*from_y;
+        !plain || epilogue.activation != Activation::Identity || epilogue.residual || self.is_strided()
+    }
+
+    /// Whether x is more than stays in a cache whichever way it is walked.
+    pub(super) fn is_far(&self) -> bool {
+        self.values() * self.descriptor.types.x.bytes() > u64::from(self.tuning.near)
     }
 
     /// Units, or runs of them, side by side: no more than there are.
@@ -149,7 +170,8 @@ impl Planner<'_> {
         };
         let items = ITEMS.into_iter().find(|items| length <= tile.lanes.saturating_mul(*items))?;
         let width = if geometry.wide { 4 } else { 1 };
-        let form = Form { tile, order: self.order(), items, elements: 1, beside: 1, chunk: 1, across: 1 };
+        let form =
+            Form { tile, order: self.order(), items, elements: 1, beside: 1, chunk: 1, across: 1, uneven: false };
         let few = items <= self.tuning.items && items * width * tensors <= KEPT;
         (few && self.fits_in_one(geometry, form)).then_some(form)
     }
@@ -157,6 +179,9 @@ impl Planner<'_> {
 
 /// Loads in flight that a kernel's text may spell out.
 const MOST_LOADS: u32 = 32;
+
+/// Runs that an invocation may walk along together: each number makes other kernels.
+const ACROSS: [u32; 9] = [1, 2, 3, 4, 5, 6, 8, 16, MOST_LOADS];
 
 fn floor_power_of_two(n: u32) -> u32 {
     if n == 0 { 1 } else { 1 << n.ilog2() }

@@ -210,8 +210,9 @@ impl Planner<'_> {
         let counts = *health && *from_y;
         let chosen = self.choice.wide == Some(false) || self.choice.regime == Some(Regime::Cached);
         // What a unit costs besides its elements is multiplied too: 4,096 rows of 10 channels, walked as 1,024, took
-        // 1.15 times as long (Mesa 22.3); 2^20 rows of 3 channels, walked as 2^17, a third.
-        let enough = 16 * u64::from(self.tuning.share);
+        // 1.15 times as long (Mesa 22.3); 2^20 rows of 3 channels, walked as 2^17, a third. Where memory is what takes
+        // long, few rows will do: 32 of 65,535 channels, walked as 8, took 0.4 of the time forward.
+        let enough = if self.is_far() { 8 } else { 16 * u64::from(self.tuning.share) };
         let worth = |by: u64| rows.is_multiple_of(by) && rows / by >= enough;
         let odd = 4 / common(units.into(), 4);
         let by = [2 * odd, odd].into_iter().find(|by| worth(*by))?;

@@ -13,6 +13,8 @@ pub enum Flag {
     Twin,
     /// Rows begin and end within what one load moves.
     Ragged,
+    /// Some invocations walk fewer runs along together than others.
+    Uneven,
     /// Several rows of channels are walked as one, so that 4 divides it.
     Folded,
     /// What was found of the same channel in each of those rows is merged.
@@ -109,11 +111,12 @@ pub enum Flag {
 }
 
 impl Flag {
-    pub(super) const ALL: [(Self, &'static str); 50] = [
+    pub(super) const ALL: [(Self, &'static str); 51] = [
         (Self::Wide, "wide"),
         (Self::Long, "long"),
         (Self::Twin, "twin"),
         (Self::Ragged, "ragged"),
+        (Self::Uneven, "uneven"),
         (Self::Folded, "folded"),
         (Self::Copies, "copies"),
         (Self::Chunked, "chunked"),

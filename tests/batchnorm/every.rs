@@ -146,13 +146,13 @@ type Form = (Kernel, Flags, u32, u32);
 
 fn form(permutation: &Permutation) -> Form {
     let Permutation { kernel, flags, items, dims, .. } = *permutation;
-    let moves = [Flag::Chunked, Flag::Long, Flag::Twin, Flag::Ragged, Flag::Folded, Flag::Copies];
+    let moves = [Flag::Chunked, Flag::Long, Flag::Twin, Flag::Ragged, Flag::Uneven, Flag::Folded, Flag::Copies];
     (kernel, moves.into_iter().fold(flags, Flags::without), items, dims)
 }
 
 /// Without what `permutations::ways` gives a permutation.
 fn at_rest(permutation: Permutation) -> Permutation {
-    let moves = [Flag::Long, Flag::Twin, Flag::Ragged, Flag::Folded, Flag::Copies];
+    let moves = [Flag::Long, Flag::Twin, Flag::Ragged, Flag::Uneven, Flag::Folded, Flag::Copies];
     Permutation { flags: moves.into_iter().fold(permutation.flags, Flags::without), ..permutation }
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use wgpu_batchnorm::recipe::{Operation, Recipe, Regime};
-use wgpu_batchnorm::shader::Tile;
+use wgpu_batchnorm::recipe::{Dispatch, Operation, Recipe, Regime};
+use wgpu_batchnorm::shader::{Flag, Tile};
 use wgpu_batchnorm::tuning::{Order, Tuning};
 use wgpu_batchnorm::verify::{Answer, Placement};
-use wgpu_batchnorm::{Choice, Convention, Descriptor, Gpu, Layout, Momentum, PlanError, Running};
+use wgpu_batchnorm::{
+    Activation, Choice, Convention, Descriptor, Float, Gpu, Layout, Mask, Momentum, Padding, PlanError, Running, Types,
+};
 
 use crate::adapters::on_every_gpu;
 use crate::check::{OPERATIONS, check, gradients, problem};
@@ -159,6 +161,47 @@ fn every_affine_and_every_rule_for_running_statistics() {
                 check_placements(gpu, &descriptor, Operation::Inference, choice);
             }
         }
+    });
+}
+
+/// Invocations that walk several units along, of which the last have fewer: of all channels, of copies of them, and one
+/// by one; split with a dispatch that merges parts and without one, and cached.
+#[test]
+fn units_that_do_not_divide_evenly() {
+    type Change = fn(Descriptor) -> Descriptor;
+    let options: [Change; 4] = [
+        |of| of.running(Running { counts_batches: true, ..Running::default() }).health(true),
+        |of| of.padding(Padding::Mask(Mask::Bits)).activation(Activation::Relu).residual(true),
+        |of| of.backward_from_y(true).health(true),
+        |of| of.types(Types::all(Float::F16)).activation(Activation::Gelu).residual(true),
+    ];
+    let plain = Tuning { items: 0, near: 0, ..Tuning::CPU };
+    let merged = Tuning { slab: 0, merge: 0, settle: u32::MAX, ..plain };
+    let cached = Choice { regime: Some(Regime::Cached), ..Choice::default() };
+    let shapes = [[264, 7], [132, 13], [70, 100], [45, 37]];
+    on_every_gpu(|gpu| {
+        let mut uneven = 0;
+        for (shape, operation) in shapes.into_iter().flat_map(|shape| OPERATIONS.map(|o| (shape, o))) {
+            let mut run = |descriptor: &Descriptor, tuning: Tuning, choice: Choice, placement: Placement| {
+                let kernels = gpu.kernels.tuned(tuning).choosing(choice);
+                let Ok(recipe) = kernels.recipe(descriptor, operation) else { return };
+                let streams = |dispatch: &Dispatch| dispatch.permutation.kernel.streams();
+                let over_x = recipe.dispatches.iter().find(|dispatch| streams(dispatch)).unwrap();
+                uneven += usize::from(over_x.permutation.flags.has(Flag::Uneven));
+                check(gpu, &kernels, &problem(descriptor.clone()), operation, placement);
+            };
+            let descriptor = Descriptor::new(shape, Layout::ChannelsLast);
+            for placement in [Placement::Separate, Placement::InPlace] {
+                run(&descriptor, plain, Choice::default(), placement);
+                run(&descriptor, merged, Choice::default(), placement);
+            }
+            run(&descriptor, plain, cached, Placement::Separate);
+            for option in options {
+                run(&option(descriptor.clone()), merged, Choice::default(), Placement::Separate);
+            }
+        }
+        // Of the nine ways of four shapes and five operations most: some have no such kernels, or too few bindings.
+        assert!(uneven > 80, "{uneven}");
     });
 }
 

@@ -185,13 +185,14 @@ pub fn fullest() -> Vec<Permutation> {
 
 /// The ways that lanes move values by the built-in tunings: elements at a time, and units.
 /// `recipes::stay_within_what_is_validated` proves it.
-pub const WAYS: [[u32; 2]; 8] = [[1, 1], [8, 1], [4, 1], [2, 1], [2, 2], [1, 2], [1, 3], [1, 4]];
+pub const WAYS: [[u32; 2]; 12] =
+    [[1, 1], [8, 1], [4, 1], [2, 1], [2, 2], [1, 2], [1, 3], [1, 4], [1, 5], [1, 6], [1, 8], [1, 16]];
 
 /// A permutation in all of them, and with all that software drivers do to move values faster: 64-bit words, two V at a
-/// time, rows that begin and end within those, several rows as one.
+/// time, rows that begin and end within those, several rows as one, units that do not divide evenly.
 pub fn ways(permutation: Permutation) -> impl Iterator<Item = Permutation> {
     use Flag::*;
-    let own = [Chunked, Long, Twin, Ragged, Folded, Copies];
+    let own = [Chunked, Long, Twin, Ragged, Uneven, Folded, Copies];
     let flags = own.into_iter().fold(permutation.flags, Flags::without);
     let (streams, wide, last) = (permutation.kernel.streams(), flags.has(Wide), flags.has(ChannelsLast));
     let plain = !flags.has(Strided) && !flags.has(Grouped);
@@ -211,8 +212,9 @@ pub fn ways(permutation: Permutation) -> impl Iterator<Item = Permutation> {
         let flags = moves.iter().fold(flags, |flags, flag| flags.with(*flag));
         let ways = WAYS.into_iter().filter(move |[chunk, across]| streams || chunk * across == 1);
         let ways = ways.filter(move |[_, across]| !flags.has(Ragged) || *across == 1);
-        ways.map(move |[chunk, across]| {
-            let flags = flags.and(Flags::of(&[(Chunked, chunk > 1)]));
+        let ways = ways.flat_map(|[chunk, across]| [false, across > 1].map(|uneven| (chunk, across, uneven)));
+        ways.map(move |(chunk, across, uneven)| {
+            let flags = flags.and(Flags::of(&[(Chunked, chunk > 1), (Uneven, uneven)]));
             Permutation { flags, chunk, across, ..permutation }
         })
     })

@@ -213,20 +213,46 @@ fn ragged_rows_are_covered_once() {
 #[test]
 fn folded_rows_are_covered_once() {
     let capabilities = Capabilities { int64: true, ..Capabilities::webgpu_default(AdapterKind::Cpu) };
-    let mut sides = [0; 3];
+    let (mut sides, mut uneven) = ([0; 3], 0);
     for (rows, channels) in [128, 132, 264, 271].into_iter().flat_map(|r| (2..24).map(move |c| (r, c))) {
         let descriptor = Descriptor::new([rows, channels], Layout::ChannelsLast);
-        let tuning = Tuning { items: 0, share: 1, ..Tuning::CPU };
-        for operation in OPERATIONS {
+        let near = Tuning { items: 0, share: 1, ..Tuning::CPU };
+        let tunings = [near, Tuning { near: 0, columns: [1, 2], ..near }];
+        for (operation, tuning) in OPERATIONS.into_iter().flat_map(|o| tunings.map(|tuning| (o, tuning))) {
             let recipe = Recipe::new(&descriptor, operation, &capabilities, &tuning, &Choice::default()).unwrap();
             assert_keeps_limits(&recipe, &capabilities);
             assert_covers(&descriptor, &recipe);
             let over_x = recipe.dispatches.iter().find(|dispatch| dispatch.permutation.kernel.streams()).unwrap();
             let permutation = over_x.permutation;
             sides[if permutation.flags.has(Flag::Folded) { permutation.side() as usize } else { 0 }] += 1;
+            uneven += usize::from(permutation.flags.has(Flag::Uneven));
         }
     }
     assert!(sides.iter().all(|reached| *reached > 20), "not folded, by four, by eight: {sides:?}");
+    assert!(uneven > 20, "{uneven}");
+}
+
+/// Channels last, what an invocation and its neighbours walk at a time is enough of a row, whatever number of channels
+/// there is: how fast memory is walked depends on it.
+#[test]
+fn as_much_of_a_row_is_walked_whatever_divides_the_channels() {
+    let capabilities = Capabilities { int64: true, ..Capabilities::webgpu_default(AdapterKind::Cpu) };
+    for channels in [63, 64, 65, 256, 257, 512, 513, 1024, 1025, 2047, 2048, 65_535, 65_536] {
+        let samples = (1_usize << 21) / channels;
+        for shape in [vec![samples.next_multiple_of(8), channels], vec![samples.div_ceil(196), 14, 14, channels]] {
+            for operation in OPERATIONS {
+                let recipe =
+                    recipe(&shape, Layout::ChannelsLast, operation, &capabilities, &Choice::default()).unwrap();
+                let of_x = recipe.dispatches.iter().filter(|dispatch| dispatch.permutation.kernel.streams());
+                for permutation in of_x.map(|dispatch| dispatch.permutation) {
+                    assert!(permutation.flags.has(Flag::Wide), "{recipe:#?}");
+                    let bytes =
+                        permutation.tile.columns as usize * permutation.across as usize * permutation.bytes() as usize;
+                    assert!(bytes >= 1_024.min(4 * channels), "{bytes} of a row: {recipe:#?}");
+                }
+            }
+        }
+    }
 }
 
 /// In bands of a few units, the last of which may have fewer, walked one by one and several along.

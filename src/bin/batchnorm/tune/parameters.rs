@@ -90,7 +90,7 @@ fn of_software() -> Vec<Parameter> {
         // From many lanes on a small channel to one.
         parameter!(share: [32, 64, 128, 256], quick: false),
         // Longer pieces of a row walk faster, and compile longer.
-        parameter!(across: [1, 2, 4, 8], quick: false),
+        parameter!(across: [2, 4, 8, 16, 32], quick: false),
         // As for `workgroups`.
         parameter!(whole: [4, 16, 32, 128], quick: false),
         // From a dispatch that costs as good as nothing to one that costs more than merging ever does.
