@@ -65,7 +65,9 @@ impl<'a> Tolerance<'a> {
             let first_block = 4.0 * f64::from(FIRST).min(m) * U * farthest[i] / m;
             let rounding = 16.0 * U * variance + 4.0 * U * size[i] * variance.sqrt() + 4.0 * dmean * dmean;
             let dvariance = rounding + first_block + 3.0 * SMALLEST;
+            // (Of an infinite variance ρ is 0.)
             let of_root = 0.5 * dvariance / (variance + f64::from(descriptor.epsilon));
+            let of_root = if variance.is_infinite() { 0.0 } else { of_root };
             (dmean, dvariance, inverse * (of_root + 8.0 * U), by.ratio[i] * (of_root + 16.0 * U))
         };
         let units: Vec<_> = (0..by.mean.len()).map(unit).collect();
@@ -80,7 +82,9 @@ impl<'a> Tolerance<'a> {
             let offset = |i: usize| {
                 let (mean, before, by_running) = (by.mean[i], running.mean[i], running.inverse_deviation[i]);
                 let of_mean = tolerance.mean[i] + U * (mean.abs() + before.abs());
-                by_running * (of_mean + 8.0 * U * (mean - before).abs())
+                let off = by_running * (of_mean + 8.0 * U * (mean - before).abs());
+                // (Infinitely far d is a bound.)
+                if (mean - before).is_infinite() { 0.0 } else { off }
             };
             tolerance.offset = (0..by.mean.len()).map(offset).collect();
             tolerance.ratio = units.iter().map(|unit| unit.3).collect();
@@ -153,7 +157,8 @@ impl<'a> Tolerance<'a> {
         planes.flatten().collect()
     }
 
-    /// Of z, before the activation, where x̂ is what is given.
+    /// Of z, before the activation, where x̂ is what is given. An infinite z is right or wrong: only where γ is what is
+    /// infinite, its sign may be unsure.
     pub(super) fn z(&self, normalized: &[f64], z: &[f64]) -> Vec<f64> {
         let Self { by, .. } = self;
         let mut largest = vec![0.0_f64; by.mean.len()];
@@ -167,9 +172,15 @@ impl<'a> Tolerance<'a> {
             let (x, r, d, inverse) = (largest[unit], by.ratio[unit], by.offset[unit].abs(), by.inverse_deviation[unit]);
             let (gamma, beta) = (self.gamma(place.channel).abs(), self.beta(place.channel).abs());
             let residual = self.problem.tensors().residual.get(i).map_or(0.0, |residual| f64::from(residual.abs()));
-            let of_x = self.mean[unit] * inverse + x * self.inverse_deviation[unit] / inverse + 4.0 * U * x;
+            let of_inverse = if inverse == 0.0 { 0.0 } else { self.inverse_deviation[unit] / inverse };
+            let of_x = self.mean[unit] * inverse + x * of_inverse + 4.0 * U * x;
             let of_x = of_x + of_flushing(inverse);
-            let of_statistics = gamma * (r * of_x + x * self.ratio[unit] + self.offset[unit]);
+            let of_corrected = r * of_x + x * self.ratio[unit] + self.offset[unit];
+            if !z.is_finite() {
+                let corrected = (normalized[i] * r + by.offset[unit]).abs();
+                return if gamma.is_infinite() && corrected <= of_corrected { f64::INFINITY } else { 0.0 };
+            }
+            let of_statistics = gamma * of_corrected;
             of_statistics + 4.0 * U * (gamma * (r * x + d) + beta + residual + z.abs()) + SMALLEST
         })
         .collect()
@@ -180,7 +191,7 @@ impl<'a> Tolerance<'a> {
         let Descriptor { epilogue, types, .. } = &self.problem.descriptor;
         let bent = Bent(epilogue.activation);
         let each = z.iter().zip(y).zip(dz);
-        each.map(|((z, y), dz)| stored(types.x, *y, bent.steepest() * dz + bent.rounding(*z, *y) + SMALLEST)).collect()
+        each.map(|((z, y), dz)| stored(types.x, *y, bent.off_by(*dz) + bent.rounding(*z, *y) + SMALLEST)).collect()
     }
 
     /// Of the running statistics after; `after` are the reference's.
@@ -246,7 +257,9 @@ impl<'a> Tolerance<'a> {
         for (i, place) in places.iter().enumerate() {
             let (unit, pulled, x) = (place.unit, gradients.dresidual[i], normalized[i]);
             let dz = if *from_y { flushed } else { dz[i] };
-            let of_slope = bent.slope_error(z[i], dz) * f64::from(problem.dy[i].abs());
+            // Where the slope is sure, or nothing goes through it, dy may be anything; so may z.
+            let (of_slope, dy) = (bent.slope_error(z[i], dz), f64::from(problem.dy[i].abs()));
+            let of_slope = if of_slope == 0.0 || dy == 0.0 { 0.0 } else { of_slope * dy };
             let d = of_slope + if epilogue.activation == Activation::Identity { 0.0 } else { 2.0 * U * pulled.abs() };
             let again = if *from_y {
                 4.0 * U * (x.abs() + (self.beta(place.channel) / self.gamma(place.channel)).abs())
@@ -330,6 +343,17 @@ impl Bent {
         }
     }
 
+    /// Of y, where z may be off by `dz`: no more than all that y may be.
+    fn off_by(self, dz: f64) -> f64 {
+        let all = match self.0 {
+            Activation::Sigmoid => 1.0,
+            Activation::Tanh => 2.0,
+            Activation::Clamp(low, high) => f64::from(high) - f64::from(low),
+            _ => f64::INFINITY,
+        };
+        (self.steepest() * dz).min(all)
+    }
+
     /// Of y, z being exact.
     fn rounding(self, z: f64, y: f64) -> f64 {
         match self.0 {
@@ -343,10 +367,17 @@ impl Bent {
     }
 
     /// Of the slope at a z that may be off by `dz`: by the largest curvature, or where z may be on either side of
-    /// a bend by all that the slope changes there; and what the adapter adds.
+    /// a bend by all that the slope changes there; and what the adapter adds. None is off by 2: they are all between −0.2
+    /// and 1.2.
     fn slope_error(self, z: f64, dz: f64) -> f64 {
         let at_bend = |change: f64| if self.is_unsure(z, dz) { change } else { 0.0 };
-        match self.0 {
+        let off: f64 = match self.0 {
+            // Flat.
+            Activation::Sigmoid | Activation::Silu | Activation::Gelu | Activation::Tanh
+                if z.is_infinite() && dz == 0.0 =>
+            {
+                0.0
+            }
             Activation::Identity => 0.0,
             Activation::Relu | Activation::Clamp(..) => at_bend(1.0),
             Activation::LeakyRelu(slope) => at_bend((1.0 - f64::from(slope)).abs()),
@@ -357,7 +388,8 @@ impl Bent {
                 0.8 * dz + normal_error(z) + z.abs() * density * (16.0 + 4.0 * z * z) * U + 4.0 * U
             }
             Activation::Tanh => 0.77 * dz + 2.0 * tanh_error(z) + 4.0 * U,
-        }
+        };
+        off.min(2.0)
     }
 
     /// Whether a z that may be off by `dz` may be on either side of a bend.
@@ -384,13 +416,18 @@ fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 
+/// No activation's error changes any more beyond.
+const FAR: f64 = 1e3;
+
 /// Of 1/(1 + exp(−z)).
 fn sigmoid_error(z: f64) -> f64 {
+    let z = z.clamp(-FAR, FAR);
     sigmoid(z) * (sigmoid(-z) * (6.0 + 4.0 * z.abs()) + 8.0) * U
 }
 
 /// Of (eᶻ − e⁻ᶻ)/(eᶻ + e⁻ᶻ).
 fn tanh_error(z: f64) -> f64 {
+    let z = z.clamp(-FAR, FAR);
     let y = z.tanh();
     ((1.0 - y * y) * (6.0 + 4.0 * z.abs()) + 8.0 * y.abs()) * U
 }
@@ -398,6 +435,7 @@ fn tanh_error(z: f64) -> f64 {
 /// Of Φ(z): its smaller half is ½t·exp(p(t) − z²/2), with a polynomial that is off by 1.2e-7 and an exponent that
 /// rounds; |p| is below 1.3.
 fn normal_error(z: f64) -> f64 {
+    let z = z.clamp(-FAR, FAR);
     let tail = (-z * z / 2.0).exp() / (1.0 + z.abs());
     tail * (40.0 + 4.0 * z * z) * U + 2.0 * U
 }

@@ -4,13 +4,13 @@
 use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::reference::{self, Backward, Forward, Statistics, Tensors};
 use wgpu_batchnorm::shader::Tile;
-use wgpu_batchnorm::verify::{Answer, Placement, Problem};
+use wgpu_batchnorm::verify::{Answer, Expected, Placement, Problem};
 use wgpu_batchnorm::{
     Activation, Choice, Error, Float, Gpu, Gradients, Kernels, Layout, Over, PlanError, Renorm, Types,
 };
 
 use crate::adapters::{gpus, on_every_gpu};
-use crate::check::{OPERATIONS, check};
+use crate::check::{OPERATIONS, check, judge};
 use crate::plain::{Data, Plain, Used};
 use crate::steps::in_parts;
 
@@ -308,6 +308,8 @@ fn assert_plain(gpu: &Gpu, it: &Case, operations: &[Operation], regime: Regime, 
             answer => answer,
         };
         let Answer(answer) = answer.unwrap();
+        assert_tolerances(it, operation);
+        judge(&gpu.name(), &it.problem, operation, &Answer(answer.clone()));
         for (name, expected) in it.expected(operation) {
             let Some((_, got)) = answer.iter().find(|(known, _)| *known == name) else { continue };
             let float = match name {
@@ -324,6 +326,20 @@ fn assert_plain(gpu: &Gpu, it: &Case, operations: &[Operation], regime: Regime, 
             let got: Vec<f64> = got.iter().map(|value| f64::from(*value)).collect();
             let difference = difference(&got, &expected, 1e-5, rounding);
             assert_eq!(difference, None, "{}: {operation} {name}, {regime} {types:?} {:?}", gpu.name(), it.plain);
+        }
+    }
+}
+
+/// What is finite may be off by something finite: beside what is not, it is judged all the same. (But an infinite γ may have
+/// either sign before the activation.)
+fn assert_tolerances(it: &Case, operation: Operation) {
+    let channels: Vec<usize> = reference::channels_of(&it.problem.descriptor).collect();
+    for Expected { name, values, tolerances } in it.problem.expect(operation) {
+        for (i, (value, tolerance)) in values.iter().zip(&tolerances).enumerate() {
+            let of_x = values.len() == channels.len();
+            let unsure = of_x && it.plain.gamma && it.problem.gamma[channels[i]].is_infinite();
+            let says = tolerance.is_finite() || !value.is_finite() || unsure && *tolerance > 0.0;
+            assert!(says, "{operation}: {name}[{i}] is {value} with tolerance {tolerance}, {:?}", it.plain);
         }
     }
 }
