@@ -1,13 +1,18 @@
 // Inference in several dispatches, the first: what `forward_apply` needs of each unit, left in scratch where
 // `forward_settle` leaves it, so that the last dispatch binds x, y and scratch alone. For devices with few bindings.
-// Flag `settled`: the mean and the scale are there, and beta comes to them in a dispatch of its own.
+// Flag `settled`: the mean and the scale are there, and beta comes to them in a dispatch of its own. Flag `gradient`: it is
+// the first of a backward pass through frozen statistics, and what `backward_partial` and `backward_settle` need is left.
 //
 // An invocation owns one unit. Reads and writes a few values.
 
 #import element
 #import walk
 #import affine
+#if gradient
+#import parts
+#else
 #import records
+#endif
 #if !settled
 #import statistics
 #endif
@@ -34,8 +39,13 @@ fn leave_map(unit: u32, to: u32) { scratch[plane_at(SHIFT, to)] = spread(shift_o
 #else
 fn leave_map(unit: u32, to: u32) {
     let u = used(unit);
+#if gradient
+    scratch[plane_at(MEAN, to)] = spread(u.mean);
+    scratch[plane_at(R, to)] = spread(u.r);
+#else
     scratch[plane_at(CENTRE, to)] = spread(u.mean);
     scratch[plane_at(REST, to)] = V(0.0);
+#endif
     scratch[plane_at(SCALE, to)] = spread(u.scale);
     scratch[plane_at(SHIFT, to)] = spread(u.shift);
 }

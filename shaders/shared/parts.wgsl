@@ -1,12 +1,14 @@
 // What the backward pass's first dispatch leaves in scratch for the next ones: sum(dy) and
 // sum(dy * (x - mean)) of every part of every unit. Behind them planes of one V a unit: from
-// `backward_settle`, what `backward_apply` needs.
+// `backward_settle`, what `backward_apply` needs; and, flag `known`, from `inference_settle`, what both dispatches before it
+// need of frozen statistics (which have no level: r stands in its place until then).
 
 const MEAN: u32 = 0u;
 const SCALE: u32 = 1u;
 const SHIFT: u32 = 2u;
 const INVERSE: u32 = 3u;
 const LEVEL: u32 = 4u;
+const R: u32 = 4u;
 const SLOPE: u32 = 5u;
 
 #if copies

@@ -1,5 +1,6 @@
 // The statistics that the forward pass used: the batch's own, saved by it (planes of means, inverse
-// standard deviations, variances, counts), or, flag `frozen`, the running ones.
+// standard deviations, variances, counts), or, flag `frozen`, the running ones; flag `known`: those as `inference_settle`
+// has left them in scratch.
 
 struct Used {
     mean: Channel,      // 0 where the variance is infinite
@@ -14,7 +15,19 @@ struct Used {
 fn reached(mean: Channel, r: Channel) -> Channel { return mean * within_reach(r); }
 fn within_reach(r: Channel) -> Channel { return select(CHANNEL_ONE, CHANNEL_ZERO, r == CHANNEL_ZERO); }
 
-#if frozen
+#if known
+fn used(unit: u32) -> Used {
+    return Used(
+        lead(scratch[plane_at(MEAN, unit)]),
+        lead(scratch[plane_at(R, unit)]),
+        lead(scratch[plane_at(SCALE, unit)]),
+        lead(scratch[plane_at(SHIFT, unit)]),
+        CHANNEL_ONE,
+        CHANNEL_ZERO,
+    );
+}
+#endif
+#if frozen !known
 #import channel_reads running_mean 5 running
 #import channel_reads running_variance 6 running
 
@@ -23,7 +36,8 @@ fn used(unit: u32) -> Used {
     let mean = reached(load_running_mean(running_of(unit)), r);
     return Used(mean, r, scale_of(unit) * r, shift_of(unit), CHANNEL_ONE, CHANNEL_ZERO);
 }
-#else
+#endif
+#if !frozen
 #if folded
 @group(0) @binding(7) var<storage, read> saved: array<f32>;
 fn saved_of(unit: u32, plane: u32) -> Channel {

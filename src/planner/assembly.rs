@@ -188,7 +188,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
 
     /// In one dispatch, or where that is too many bindings, by way of scratch.
     fn inference(&mut self) -> Result<(), PlanError> {
-        use Kernel::{ForwardApply, Inference, InferenceSettle};
+        use Kernel::{ForwardApply, Inference};
         let finish = self.planner.finish_flags();
         let [whole, settled] = [self.planner.affine_flags().with(Flag::Frozen), finish.with(Flag::Settled)];
         let at_once = whole.and(finish);
@@ -198,16 +198,20 @@ impl<'a, 'b> Assembly<'a, 'b> {
         // No records come before the planes.
         self.stretches.iter_mut().for_each(|stretch| stretch.params.all_parts = 0);
         self.scratch = self.forward_records()?;
-        let Params { units, .. } = self.of_channels(self.stretches[0].params);
-        if self.fits(InferenceSettle, whole) {
-            self.small(InferenceSettle, whole, units)?;
-        } else {
-            self.small(InferenceSettle, whole.without(Flag::Beta), units)?;
-            if whole.has(Flag::Beta) {
-                self.small(InferenceSettle, Flags::of(&[(Flag::Beta, true), (Flag::Settled, true)]), units)?;
-            }
-        }
+        self.leave_statistics(whole)?;
         self.over_windows(ForwardApply, |_, _| settled)
+    }
+
+    /// The running statistics, γ and β left in scratch, in one dispatch or, where that is too many bindings, in two.
+    fn leave_statistics(&mut self, flags: Flags) -> Result<(), PlanError> {
+        use Kernel::InferenceSettle;
+        let Params { units, .. } = self.of_channels(self.stretches[0].params);
+        if self.fits(InferenceSettle, flags) || !flags.has(Flag::Beta) {
+            return self.small(InferenceSettle, flags, units);
+        }
+        self.small(InferenceSettle, flags.without(Flag::Beta), units)?;
+        let of_beta = flags.without(Flag::Frozen).without(Flag::Gamma).with(Flag::Settled);
+        self.small(InferenceSettle, of_beta, units)
     }
 
     fn forward_in_one(&mut self, kernel: Kernel) -> Result<(), PlanError> {
@@ -320,7 +324,20 @@ impl<'a, 'b> Assembly<'a, 'b> {
             let shared = self.geometry.ragged.is_some() && sums;
             let on_the_way = frozen && wanted.dx && !shared;
             let leaves = dresidual && self.band.is_none();
-            let full = first.and(Flags::of(&[(Flag::Dx, on_the_way), (Flag::Dresidual, leaves)]));
+            let on_the_way = Flags::of(&[(Flag::Dx, on_the_way), (Flag::Dresidual, leaves)]);
+            // Where that is too many bindings with frozen statistics, a dispatch before leaves those in scratch.
+            let leave = Flags::of(&[(Flag::Frozen, true), (Flag::Gradient, true), (Flag::Beta, first.has(Flag::Beta))]);
+            let leave = leave.and(Flags::of(&[(Flag::Gamma, first.has(Flag::Gamma))]));
+            let handed = [Flag::Gamma, Flag::Beta].into_iter().fold(first.with(Flag::Known), Flags::without);
+            let hands_over = frozen
+                && !first.has(Flag::FromY)
+                && !self.fits(Kernel::BackwardPartial, first.and(on_the_way))
+                && self.fits(Kernel::BackwardPartial, handed.and(on_the_way));
+            let first = if hands_over { handed } else { first };
+            if hands_over {
+                self.leave_statistics(leave)?;
+            }
+            let full = first.and(on_the_way);
             let at_once = self.fits(Kernel::BackwardPartial, full);
             // Channels that are lost are counted by the kernel that ends with them.
             let noting = full.with(Flag::Health);

@@ -101,6 +101,8 @@ pub enum Flag {
     Settled,
     /// The second pass over a band of units, and the first over the next one.
     Banded,
+    /// An earlier dispatch has left the running statistics, γ and β in scratch.
+    Known,
     /// The caller brings the sums.
     Given,
     /// y is written over x, dx over dy.
@@ -160,6 +162,7 @@ impl Flag {
         (Self::Health, "health"),
         (Self::Settled, "settled"),
         (Self::Banded, "banded"),
+        (Self::Known, "known"),
         (Self::Given, "given"),
         (Self::InPlace, "in_place"),
         (Self::OneBuffer, "one_buffer"),

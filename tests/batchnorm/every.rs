@@ -100,11 +100,13 @@ const SHAPES: [(&[usize], Layout); 9] = [
     (&[4, 3, 2, 3, 2, 7], Layout::ChannelsLast),
 ];
 
-/// Few storage buffers, as many as WebGPU promises, more; and bindings so small that x takes several.
-fn devices() -> [Capabilities; 4] {
+/// Few storage buffers, as many as WebGPU promises, more; bindings so small that x takes several; and one buffer less than
+/// what is pulled through an activation of a sum takes at once.
+fn devices() -> [Capabilities; 5] {
     let promised = Capabilities::webgpu_default(AdapterKind::Gpu);
     let buffers = |storage_buffers| Capabilities { storage_buffers, ..promised };
-    [buffers(4), buffers(8), buffers(10), Capabilities { binding_bytes: 4_096, alignment: 32, ..buffers(10) }]
+    let small = Capabilities { binding_bytes: 4_096, alignment: 32, ..buffers(10) };
+    [buffers(4), buffers(8), buffers(10), small, buffers(7)]
 }
 
 /// By rule, split, cached, and in tiles in which a lane keeps more or fewer elements.
@@ -328,17 +330,18 @@ pub fn checked() -> Vec<Permutation> {
 const FLAGS: &str = "wide channels_last packed bf16 packed_parameters packed_gradients packed_running strided gamma \
     beta running counter cumulative gradient frozen dx dgamma dbeta masked lengths leading words counted grouped stepped renorm \
     residual dresidual signs activation relu leaky_relu silu gelu sigmoid tanh clamp from_y health settled \
-    banded given in_place one_buffer";
+    banded known given in_place one_buffer";
 
 /// Of all kernels.
 const LAYOUT: &str =
     "wide channels_last packed bf16 packed_parameters packed_gradients packed_running strided one_buffer";
 
 /// Flags of one kernel that has few: what they meet besides those.
-const MEETS: [(&str, &str); 2] = [("cumulative", "grouped stepped"), ("gradient", "gamma grouped stepped in_place")];
+const MEETS: [(&str, &str); 2] =
+    [("cumulative", "grouped stepped"), ("gradient", "gamma beta frozen settled grouped stepped in_place")];
 
 /// Flags that never meet.
-const APART: [(&str, &str); 18] = [
+const APART: [(&str, &str); 20] = [
     ("wide", "stepped"),
     ("packed_gradients", "grouped stepped"),
     // Of training forward; of the backward pass.
@@ -348,6 +351,9 @@ const APART: [(&str, &str); 18] = [
     ("settled", "gamma dgamma dbeta health counted given"),
     // The first band's first pass counts batches.
     ("banded", "counter frozen given settled"),
+    // Found in scratch through frozen statistics: what is bound else.
+    ("known", "gamma beta running counter signs from_y health settled banded given"),
+    ("known", "masked lengths leading words counted renorm"),
     ("words", "lengths leading"),
     ("given", "dgamma dbeta dresidual grouped stepped health"),
     ("dresidual", "from_y health"),
