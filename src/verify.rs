@@ -2,6 +2,7 @@
 //! the program's `verify`: a [`Problem`] is run with every output and the scratch poisoned, and every
 //! value that comes back is judged by a tolerance that is derived, not chosen (see [`Tolerance`]).
 
+mod any_plan;
 mod arena;
 mod form;
 mod steps;
@@ -14,7 +15,8 @@ use crate::kernels::Kernels;
 use crate::recipe::Operation;
 use crate::reference::{self, Statistics, Tensors, Units};
 use crate::sizes::Sizes;
-use arena::{AnyPlan, Arena, Tensor};
+pub use any_plan::AnyPlan;
+use arena::{Arena, Tensor};
 use form::Form;
 use tolerance::Bent;
 pub use tolerance::Tolerance;
@@ -211,7 +213,7 @@ impl Problem {
             arena::in_place(&mut tensors);
         }
         let arena = Arena::new(gpu, &tensors, placement)?;
-        let bound = plan.bind(&arena)?;
+        let bound = plan.bind(|name| arena.get(name))?;
         let record = |pass: &mut wgpu::ComputePass<'_>| (0..times).for_each(|_| bound.record(pass));
         gpu.run(record);
         let outputs = || tensors.iter().filter(|tensor| tensor.output);

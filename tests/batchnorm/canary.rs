@@ -8,13 +8,13 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use wgpu_batchnorm::recipe::{Choice, Operation, Regime};
+use wgpu_batchnorm::verify::AnyPlan;
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize};
 use wgpu_batchnorm::{BindError, Bound, Gpu, PlanError};
 
 use crate::adapters::gpus;
 use crate::cases::{ARGUMENTS, Case, cases, kept, operations, small_shapes, writes};
 use crate::fuzz::{Times, fuzz};
-use crate::operations::AnyPlan;
 
 /// Words of guard on each side of an argument, at least.
 const GUARD: usize = 64;

@@ -32,7 +32,6 @@ mod negative;
 mod nonfinite;
 mod noop;
 mod numerics;
-mod operations;
 mod options;
 mod permutations;
 mod plain;

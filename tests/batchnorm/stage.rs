@@ -4,12 +4,9 @@
 use std::ops::Range;
 
 use wgpu_batchnorm::recipe::Operation;
-use wgpu_batchnorm::verify::{Answer, Problem};
+use wgpu_batchnorm::verify::{Answer, AnyPlan, Problem};
 use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferSize};
-use wgpu_batchnorm::{
-    BackwardBindings, Bound, Extras, ForwardBindings, FrozenBackwardBindings, Gpu, Gradients, InferenceBindings,
-    Kernels, RunningBindings,
-};
+use wgpu_batchnorm::{Bound, Gpu, Gradients, Kernels};
 
 /// Words of guard on each side of a tensor, at least.
 const GUARD: usize = 64;
@@ -70,7 +67,7 @@ impl Stage {
             _ => none,
         };
         let frozen = matches!(operation, Operation::FrozenBackward(_));
-        let plan = AnyPlan::new(kernels, problem, operation);
+        let plan = AnyPlan::new(kernels, descriptor, operation).unwrap();
         let (x, c) = (problem.x.len(), problem.gamma.len());
         let empty = |words: usize| vec![garbage; words];
         let reads_running = inference || frozen || (forward && running);
@@ -86,7 +83,7 @@ impl Stage {
             ("dx", wanted.dx, empty(x)),
             ("dgamma", wanted.dgamma, empty(c)),
             ("dbeta", wanted.dbeta, empty(c)),
-            ("scratch", scratch.is_none(), empty(plan.scratch_bytes() as usize / 4)),
+            ("scratch", scratch.is_none(), empty(plan.plan().scratch_bytes() as usize / 4)),
         ];
         let alignment = gpu.kernels.alignment() as usize / 4;
         let mut before = empty(GUARD.next_multiple_of(alignment));
@@ -97,7 +94,11 @@ impl Stage {
             before.resize((before.len() + GUARD).next_multiple_of(alignment), garbage);
         }
         let buffer = gpu.upload(&before).unwrap();
-        let bound = plan.bind(&buffer, &places, scratch);
+        let get = |name: &str| match scratch {
+            Some(scratch) if name == "scratch" => Some(scratch.as_entire_buffer_binding()),
+            _ => places.get(&buffer, name),
+        };
+        let bound = plan.bind(get).unwrap();
         Self { bound, buffer, places, before }
     }
 
@@ -113,87 +114,5 @@ impl Stage {
         assert_eq!(disturbed, None, "{}: {operation} wrote where it must not", gpu.name());
         let values = |words: &Range<usize>| after[words.clone()].iter().map(|word| f32::from_bits(*word)).collect();
         Answer(outputs.map(|(name, words)| (*name, values(words))).collect())
-    }
-}
-
-enum AnyPlan {
-    Inference(wgpu_batchnorm::Inference),
-    Forward(wgpu_batchnorm::Forward),
-    Backward(wgpu_batchnorm::Backward),
-    Frozen(wgpu_batchnorm::FrozenBackward),
-}
-
-impl AnyPlan {
-    fn new(kernels: &Kernels, problem: &Problem, operation: Operation) -> Self {
-        let Problem { descriptor, .. } = problem;
-        match operation {
-            Operation::Inference => Self::Inference(kernels.inference(descriptor).unwrap()),
-            Operation::Forward => Self::Forward(kernels.forward(descriptor).unwrap()),
-            Operation::Backward(wanted) => Self::Backward(kernels.backward(descriptor, wanted).unwrap()),
-            Operation::FrozenBackward(wanted) => Self::Frozen(kernels.frozen_backward(descriptor, wanted).unwrap()),
-            other => unreachable!("no test stages {other}"),
-        }
-    }
-
-    fn scratch_bytes(&self) -> u64 {
-        match self {
-            Self::Inference(plan) => plan.scratch_bytes(),
-            Self::Forward(plan) => plan.scratch_bytes(),
-            Self::Backward(plan) => plan.scratch_bytes(),
-            Self::Frozen(plan) => plan.scratch_bytes(),
-        }
-    }
-
-    fn bind(&self, buffer: &wgpu::Buffer, places: &Places, scratch: Option<&wgpu::Buffer>) -> Bound {
-        let maybe = |name: &str| places.get(buffer, name);
-        let at = |name: &str| maybe(name).unwrap();
-        let running = || RunningBindings { mean: at("running_mean"), variance: at("running_variance") };
-        let extras = Extras::default();
-        let scratch = scratch.map(wgpu::Buffer::as_entire_buffer_binding).or(maybe("scratch"));
-        match self {
-            Self::Inference(plan) => plan.bind(&InferenceBindings {
-                x: at("x"),
-                y: at("y"),
-                gamma: maybe("gamma"),
-                beta: maybe("beta"),
-                running: running(),
-                scratch,
-                extras,
-            }),
-            Self::Forward(plan) => plan.bind(&ForwardBindings {
-                x: at("x"),
-                y: at("y"),
-                gamma: maybe("gamma"),
-                beta: maybe("beta"),
-                running: maybe("running_mean").map(|_| running()),
-                counter: None,
-                saved: at("saved"),
-                scratch,
-                extras,
-            }),
-            Self::Backward(plan) => plan.bind(&BackwardBindings {
-                x: at("x"),
-                dy: at("dy"),
-                gamma: maybe("gamma"),
-                saved: at("saved"),
-                dx: maybe("dx"),
-                dgamma: maybe("dgamma"),
-                dbeta: maybe("dbeta"),
-                scratch,
-                extras,
-            }),
-            Self::Frozen(plan) => plan.bind(&FrozenBackwardBindings {
-                x: maybe("dgamma").or(maybe("dbeta")).and(maybe("x")),
-                dy: at("dy"),
-                gamma: maybe("gamma"),
-                running: running(),
-                dx: maybe("dx"),
-                dgamma: maybe("dgamma"),
-                dbeta: maybe("dbeta"),
-                scratch,
-                extras,
-            }),
-        }
-        .unwrap()
     }
 }

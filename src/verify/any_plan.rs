@@ -1,15 +1,23 @@
 //! A plan of any operation, bound by the names of its arguments.
 
-use wgpu_batchnorm::recipe::Operation;
-use wgpu_batchnorm::wgpu::BufferBinding;
-use wgpu_batchnorm::{
-    ApplyBackward, ApplyBackwardBindings, Backward, BackwardBindings, BindError, Bound, Descriptor, Extras, Finalize,
-    FinalizeBackward, FinalizeBackwardBindings, FinalizeBindings, Forward, ForwardBindings, FrozenBackward,
-    FrozenBackwardBindings, Gather, GatherBackward, GatherBackwardBindings, GatherBindings, Inference,
-    InferenceBindings, Kernels, Merge, MergeBackward, MergeBackwardBindings, MergeBindings, Normalize,
-    NormalizeBindings, Plan, PlanError, RunningBindings, UpdateRunning, UpdateRunningBindings,
-};
+use wgpu::BufferBinding;
 
+use crate::descriptor::Descriptor;
+use crate::error::{BindError, PlanError};
+use crate::kernels::Kernels;
+use crate::operations::{
+    ApplyBackward, ApplyBackwardBindings, Backward, BackwardBindings, Extras, Finalize, FinalizeBackward,
+    FinalizeBackwardBindings, FinalizeBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings,
+    Gather, GatherBackward, GatherBackwardBindings, GatherBindings, Inference, InferenceBindings, Merge, MergeBackward,
+    MergeBackwardBindings, MergeBindings, Normalize, NormalizeBindings, RunningBindings, UpdateRunning,
+    UpdateRunningBindings,
+};
+use crate::plan::{Bound, Plan};
+use crate::recipe::Operation;
+
+/// A plan of any operation, for what runs them all.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is named after what it holds")]
 pub enum AnyPlan {
     Inference(Inference),
     Forward(Forward),
@@ -27,6 +35,10 @@ pub enum AnyPlan {
 }
 
 impl AnyPlan {
+    /// The plan of an operation.
+    ///
+    /// # Errors
+    /// Those of planning.
     pub fn new(kernels: &Kernels, descriptor: &Descriptor, operation: Operation) -> Result<Self, PlanError> {
         Ok(match operation {
             Operation::Inference => Self::Inference(kernels.inference(descriptor)?),
@@ -45,6 +57,7 @@ impl AnyPlan {
         })
     }
 
+    /// What is the same in all.
     pub fn plan(&self) -> &Plan {
         match self {
             Self::Inference(plan) => plan,
@@ -63,12 +76,16 @@ impl AnyPlan {
         }
     }
 
-    /// Binds what `get` has; where the operation cannot do without something that it has not, that is missing.
+    /// Binds what `get` has by the names of the bindings' fields, or rather what of it the operation takes.
+    ///
+    /// # Errors
+    /// Those of the operation's own `bind`, with the argument's name where it is missing.
     pub fn bind<'a>(&self, get: impl Fn(&str) -> Option<BufferBinding<'a>>) -> Result<Bound, BindError> {
         let need = |argument: &'static str| get(argument).ok_or(BindError::Missing { argument, needs: 0 });
         let running =
             || Ok::<_, BindError>(RunningBindings { mean: need("running_mean")?, variance: need("running_variance")? });
-        let maybe_running = || get("running_mean").map(|_| running()).transpose();
+        let moves = self.plan().descriptor().running.and_then(|_| get("running_mean")).is_some();
+        let maybe_running = || moves.then(running).transpose();
         let (gamma, beta, scratch, counter) = (get("gamma"), get("beta"), get("scratch"), get("counter"));
         let (dx, dgamma, dbeta) = (get("dx"), get("dgamma"), get("dbeta"));
         let extras = Extras {
