@@ -95,9 +95,9 @@ async fn run(gpu: &Gpu, block: &Block, count: &mut Count) {
                 };
                 count.ran += 1;
                 count.out += usize::from(!wrong.is_empty());
-                let (axes, shape) = (subject.axes, subject.descriptor.shape());
+                let (axes, shape, data) = (subject.axes, subject.descriptor.shape(), subject.data.name);
                 for fault in wrong {
-                    say(&format!("OUT: {operation}, {axes} {shape:?}, {:?}: {fault}", way.choice));
+                    say(&format!("OUT: {operation}, {axes} {shape:?}, data: {data}, {:?}: {fault}", way.choice));
                 }
             }
         }

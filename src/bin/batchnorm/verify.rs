@@ -14,7 +14,7 @@ use wgpu_batchnorm::{Error, Gpu, Kernels, Layout, PlanError};
 use crate::adapters::Identity;
 use crate::json::{self, Number};
 use crate::table::Table;
-use suite::{Block, Subject, Way};
+use suite::{Block, SEED, Subject, Way};
 
 /// Checks every adapter, or the one asked for.
 pub async fn run(options: &crate::Verify) -> crate::Outcome {
@@ -306,8 +306,11 @@ struct Failure {
 
 #[derive(Serialize)]
 struct Data {
+    /// As `suite::data` has it, made of normally distributed values of these:
+    kind: &'static str,
     mean: f32,
     standard_deviation: f32,
+    seed: u64,
 }
 
 /// A value out of tolerance.
@@ -329,7 +332,12 @@ impl Failure {
             layout: subject.axes,
             shape: subject.descriptor.shape().to_vec(),
             descriptor: format!("{:?}", subject.descriptor),
-            data: Data { mean: subject.mean, standard_deviation: subject.deviation },
+            data: Data {
+                kind: subject.data.name,
+                mean: subject.mean,
+                standard_deviation: subject.deviation,
+                seed: SEED,
+            },
             tuning: way.tuning.map(|tuning| format!("{tuning:?}")),
             choice: format!("{:?}", way.choice),
             placement: format!("{:?}", way.placement),
@@ -351,8 +359,9 @@ impl fmt::Display for Failure {
         if let Some(Value { tensor, index, got, expected, tolerance }) = value {
             write!(f, "\n    {tensor}[{index}] is {got}; expected {expected} ± {tolerance}")?;
         }
-        let Data { mean, standard_deviation } = data;
-        write!(f, "\n    mean {mean}, standard deviation {standard_deviation}; {placement}; {choice}")?;
+        let Data { kind, mean, standard_deviation, seed } = data;
+        write!(f, "\n    data: {kind}, of mean {mean}, standard deviation {standard_deviation}, seed {seed}")?;
+        write!(f, "\n    {placement}; {choice}")?;
         if let Some(tuning) = tuning {
             write!(f, "; {tuning}")?;
         }
@@ -484,6 +493,38 @@ mod tests {
             assert_eq!(failure[key], value, "{failure}");
         }
         assert_eq!((&failure["index"], &failure["tolerance"]), (&7.into(), &0.5.into()));
+    }
+
+    /// Whoever reads of a failure can make its data again.
+    #[test]
+    fn a_failure_names_its_data() {
+        let blocks = suite::blocks(false);
+        let told = |shows: &str| -> Vec<(String, String)> {
+            let block = blocks.iter().find(|block| block.shows == shows).expect("a block of this name");
+            let told = |subject| {
+                let check = Check { subject, operation: block.operations[0], way: &block.ways[0] };
+                let failure = Failure::new(&check, "y is out of tolerance".to_owned(), None);
+                let json = serde_json::to_value(&failure).unwrap();
+                (failure.to_string(), json["data"]["kind"].as_str().unwrap().to_owned())
+            };
+            block.subjects.iter().map(told).collect()
+        };
+        let cases = [
+            ("data of other distributions", "a step of 1e3 at a tenth", "of mean 0.5, standard deviation 1, seed 1"),
+            ("data of other distributions", "first, middle and last position padding", "of mean 1000000, "),
+            ("padding", "nothing valid", "of mean 0.5, "),
+            ("health", "NaN, inf and -inf at 1, 40 and 100", "of mean 0.5, "),
+            ("hard data", "normal", "of mean -10000, standard deviation 0.01, "),
+        ];
+        for (shows, kind, numbers) in cases {
+            let (told, line) = (told(shows), format!("\n    data: {kind}, {numbers}"));
+            let found = told.iter().any(|(text, json)| text.contains(&line) && json == kind);
+            assert!(found, "{shows}: no failure has {line:?}: {told:?}");
+        }
+        // No two are told alike.
+        let told = told("data of other distributions");
+        let different: std::collections::HashSet<_> = told.iter().collect();
+        assert_eq!(different.len(), told.len());
     }
 
     /// An empty tensor has no value, and so no error; nor have NaN and infinity where they should be.

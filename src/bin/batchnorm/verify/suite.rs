@@ -1,5 +1,6 @@
 //! What `verify` runs, as data: blocks, each the product of its subjects, operations and ways.
 
+mod data;
 mod shapes;
 mod subjects;
 mod ways;
@@ -8,7 +9,7 @@ use shapes::{
     ACTIVATIONS, ALONE, AWKWARD, BANDED, BROAD, BY_KEPT, DATA, ELEMENTWISE, EMPTY, FOLDED, GATHERING, KEPT, ODD,
     ONE_VALUE, OPERATIONS, PAIR, PASS_IN_STEPS, RAGGED, RANKS, RENORM, STEPS,
 };
-pub use subjects::Subject;
+pub use subjects::{SEED, Subject};
 use subjects::{
     all_together, averaged, conventions, distributed, each, in_types, joined_with_options, padded, sliced, subjects,
     unhealthy, viewed,

@@ -1,29 +1,32 @@
-//! What is normalised: shapes with options, and the data that they get.
+//! What is normalised: shapes with options, and which data they get.
 
 use wgpu_batchnorm::verify::Problem;
 use wgpu_batchnorm::{
     Activation, Convention, Descriptor, Float, Layout, Mask, Momentum, Over, Padding, Running, Tensor, Types, View,
-    reference,
 };
 
+use super::data::{DISTRIBUTIONS, Data, ENDS_CUT, NORMAL, NOT_FINITE, NOTHING_VALID, ONE_VALID};
 use super::shapes::{KEPT, PAIR, RENORM, STEPS, UNPAIRED};
 
-/// A batch norm and the sort of data that it gets.
+/// A batch norm and the data that it gets.
 #[derive(Clone)]
 pub struct Subject {
     pub axes: &'static str,
     pub descriptor: Descriptor,
+    /// Of the normally distributed values that the data is made of.
     pub mean: f32,
     pub deviation: f32,
-    /// What becomes of the random data.
-    pub then: fn(Problem) -> Problem,
+    pub data: Data,
 }
+
+/// Of all random values. Any will do.
+pub const SEED: u64 = 1;
 
 impl Subject {
     /// Axes as in `NCHW` or `NHWC`; data around 0.5 with a standard deviation of 1.
     pub fn new(axes: &'static str, shape: &[usize]) -> Self {
         let layout = if axes.starts_with("NC") { Layout::ChannelsFirst } else { Layout::ChannelsLast };
-        Self { axes, descriptor: Descriptor::new(shape, layout), mean: 0.5, deviation: 1.0, then: |random| random }
+        Self { axes, descriptor: Descriptor::new(shape, layout), mean: 0.5, deviation: 1.0, data: NORMAL }
     }
 
     pub fn with(&self, change: impl FnOnce(Descriptor) -> Descriptor) -> Self {
@@ -32,8 +35,7 @@ impl Subject {
 
     /// The problem, with the same data on every run.
     pub fn problem(&self) -> Problem {
-        // Any seed will do.
-        (self.then)(Problem::random(self.descriptor.clone(), self.mean, self.deviation, 1))
+        (self.data.of)(Problem::random(self.descriptor.clone(), self.mean, self.deviation, SEED))
     }
 }
 
@@ -55,66 +57,25 @@ pub fn padded(one: &Subject) -> Vec<Subject> {
     let some = all.map(|padding| one.with(|it| it.padding(padding)));
     let none = one.with(|it| it.padding(Padding::Mask(Mask::Bits)));
     let keras = none.with(|it| it.running(Convention::Keras.running()));
-    let then = |p: Problem| Problem { valid: vec![false; p.valid.len()], ..p }.with_saved();
-    some.chain([none, keras].map(|one| Subject { then, ..one })).collect()
+    some.chain([none, keras].map(|one| Subject { data: NOTHING_VALID, ..one })).collect()
 }
 
 /// Data that is not normally distributed, and around 10⁶ of which the first, the middle and the last values are padding.
 pub fn distributed(one: &Subject) -> Vec<Subject> {
-    /// The i-th of a channel's m values, and a random one.
-    fn filled(mut problem: Problem, value: fn(usize, usize, f32) -> f32) -> Problem {
-        let (channels, m) = (problem.descriptor.channels(), problem.descriptor.values_per_channel());
-        let mut many = vec![0; channels];
-        let of: Vec<usize> = reference::channels_of(&problem.descriptor).collect();
-        for (x, channel) in problem.x.iter_mut().zip(of) {
-            *x = value(many[channel], m, *x);
-            many[channel] += 1;
-        }
-        problem.with_saved()
-    }
-    let kinds: [fn(Problem) -> Problem; 13] = [
-        |p| filled(p, |i, _, _| if i == 0 { 0.7 } else { 0.0 }),
-        |p| filled(p, |i, m, _| if i == m / 2 { 0.7 } else { 0.0 }),
-        |p| filled(p, |i, m, _| if i + 1 == m { 0.7 } else { 0.0 }),
-        |p| filled(p, |i, _, x| if i == 0 { 1e5 } else { x }),
-        |p| filled(p, |_, _, x| if x > 2.8 { 1.0 } else { 0.0 }),
-        |p| filled(p, |i, m, _| i as f32 / m as f32 - 0.3),
-        |p| filled(p, |i, _, _| if i % 2 == 0 { 1.0 } else { -1.0 }),
-        |p| filled(p, |i, m, x| if i < m / 10 { x } else { 1e3 + x }),
-        |p| filled(p, |_, _, x| 1e37 * x),
-        |p| filled(p, |i, m, x| if i == m / 2 { 1e19 } else { x }),
-        |p| filled(p, |i, _, _| if i % 2 == 0 { 3e38 } else { -3e38 }),
-        |p| filled(p, |i, _, _| if i == 0 { 0.0 } else { 1e35 }),
-        |p| filled(p, |_, _, x| 1e-18 * x),
-    ];
-    let cut = |mut p: Problem| {
-        let n = p.valid.len();
-        [0, n / 2, n - 1].into_iter().for_each(|i| p.valid[i] = false);
-        p.with_saved()
-    };
     let masked = one.with(|it| it.padding(Padding::Mask(Mask::Bits)));
-    let padded = [1e3, 1e6].map(|mean| Subject { mean, then: cut, ..masked.clone() });
-    kinds.into_iter().map(|then| Subject { then, ..one.clone() }).chain(padded).collect()
+    let padded = [1e3, 1e6].map(|mean| Subject { mean, data: ENDS_CUT, ..masked.clone() });
+    DISTRIBUTIONS.into_iter().map(|data| Subject { data, ..one.clone() }).chain(padded).collect()
 }
 
 /// What health counts: values that are not finite (at padding they are no harm), and units of one value.
 pub fn unhealthy(one: &Subject) -> Vec<Subject> {
     let dense = one.with(|it| it.health(true));
     let masked = dense.with(|it| it.padding(Padding::Mask(Mask::Words)));
-    let sick = |mut p: Problem| {
-        (p.x[1], p.x[40], p.x[100]) = (f32::NAN, f32::INFINITY, f32::NEG_INFINITY);
-        p
-    };
-    let lone = |mut p: Problem| {
-        p.valid.fill(false);
-        p.valid[17] = true;
-        p
-    };
     vec![
         dense.clone(),
-        Subject { then: sick, ..dense },
-        Subject { then: sick, ..masked.clone() },
-        Subject { then: lone, ..masked },
+        Subject { data: NOT_FINITE, ..dense },
+        Subject { data: NOT_FINITE, ..masked.clone() },
+        Subject { data: ONE_VALID, ..masked },
     ]
 }
 
