@@ -67,7 +67,7 @@ fn title(text: &str) {
 /// The quick part of `verify` on one adapter, in one line if all is right.
 async fn check(number: usize, gpu: &Gpu) -> bool {
     let progress = progress_bar();
-    let report = verify::check(gpu, true, &progress).await;
+    let report = verify::check(gpu, true, &progress);
     progress.finish_and_clear();
     let verdict = if report.passed() { "all right" } else { "NOT RIGHT" };
     let (ran, failed, seconds) = (report.ran, report.failed, report.seconds);
