@@ -113,7 +113,7 @@ pub enum Flag {
 }
 
 impl Flag {
-    pub(super) const ALL: [(Self, &'static str); 51] = [
+    pub(super) const ALL: [(Self, &'static str); 52] = [
         (Self::Wide, "wide"),
         (Self::Long, "long"),
         (Self::Twin, "twin"),
