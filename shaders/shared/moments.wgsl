@@ -111,10 +111,10 @@ fn fold(m: Moments) -> Found {
 #else
     let all = m;
 #endif
-    let per_value = V(1.0) / max(V(all.count), V(1.0));
-    let rest = all.sum * per_value;
+    let count = max(V(all.count), V(1.0));
+    let rest = all.sum / count;
     let whole = select(V(1.0), V(UNSHRINK), all.squares < V(0.0));
-    let variance = (abs(abs(all.squares) * per_value - rest * rest) * whole) * whole;
+    let variance = (abs(abs(all.squares) / count - rest * rest) * whole) * whole;
     let statistics = Statistics(lead(V(all.count)), lead((all.centre + rest) * whole), lead(variance));
     let holds = (bitcast<Bits>(variance) & Bits(0x7f800000u)) != Bits(0x7f800000u);
     let zero = V(0.0);
