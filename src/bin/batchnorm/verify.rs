@@ -16,7 +16,7 @@ use wgpu_batchnorm::{Error, Gpu, Kernels, Layout, PlanError};
 use crate::adapters::Identity;
 use crate::json::{self, Number};
 use crate::table::Table;
-use suite::{Block, SEED, Subject, Way};
+use suite::{Block, Subject, Way};
 
 /// Checks every adapter, or the one asked for.
 pub async fn run(options: &crate::Verify) -> crate::Outcome {
@@ -385,7 +385,7 @@ impl Failure {
                 kind: subject.data.name,
                 mean: subject.mean,
                 standard_deviation: subject.deviation,
-                seed: SEED,
+                seed: Subject::SEED,
             },
             tuning: way.tuning.map(|tuning| format!("{tuning:?}")),
             choice: format!("{:?}", way.choice),

@@ -9,7 +9,7 @@ use shapes::{
     ACTIVATIONS, ALONE, AWKWARD, BANDED, BROAD, BY_KEPT, DATA, ELEMENTWISE, EMPTY, FOLDED, GATHERING, KEPT, ODD,
     ONE_VALUE, OPERATIONS, PAIR, PASS_IN_STEPS, RAGGED, RANKS, RENORM, STEPS,
 };
-pub use subjects::{SEED, Subject};
+pub use subjects::Subject;
 use subjects::{
     all_together, averaged, conventions, distributed, each, in_types, joined_with_options, padded, sliced, subjects,
     unhealthy, viewed,

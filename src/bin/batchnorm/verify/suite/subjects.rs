@@ -19,10 +19,10 @@ pub struct Subject {
     pub data: Data,
 }
 
-/// Of all random values. Any will do.
-pub const SEED: u64 = 1;
-
 impl Subject {
+    /// Of all random values. Any will do.
+    pub const SEED: u64 = 1;
+
     /// Axes as in `NCHW` or `NHWC`; data around 0.5 with a standard deviation of 1.
     pub fn new(axes: &'static str, shape: &[usize]) -> Self {
         let layout = if axes.starts_with("NC") { Layout::ChannelsFirst } else { Layout::ChannelsLast };
@@ -35,7 +35,7 @@ impl Subject {
 
     /// The problem, with the same data on every run.
     pub fn problem(&self) -> Problem {
-        (self.data.of)(Problem::random(self.descriptor.clone(), self.mean, self.deviation, SEED))
+        (self.data.of)(Problem::random(self.descriptor.clone(), self.mean, self.deviation, Self::SEED))
     }
 }
 
