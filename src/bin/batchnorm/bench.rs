@@ -284,3 +284,30 @@ pub async fn in_turns<S: Copy>(
     };
     Ok(subjects.iter().enumerate().map(timed).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_that_no_device_has_room_for_are_skipped() {
+        let shapes: [&[usize]; 4] = [&[1 << 31, 4], &[4, 1 << 31], &[1 << 32, 1 << 32, 1 << 32], &[1 << 18, 1 << 18]];
+        let plan = Plan {
+            layers: shapes.map(|shape| Layer { shape: shape.to_vec(), count: 1 }).to_vec(),
+            network: false,
+            ops: Op::ALL.to_vec(),
+            variants: Variant::ALL.to_vec(),
+            layout: Layout::ChannelsFirst,
+            runs: 1,
+        };
+        pollster::block_on(async {
+            for adapter in Gpu::adapters().await {
+                let gpu = Gpu::open(&adapter).await.unwrap();
+                let Ok(report) = measure(&gpu, &plan).await else { panic!("nothing is measured: all is skipped") };
+                assert!(report.rows.is_empty());
+                assert_eq!(report.skipped.len(), plan.layers.len() * plan.variants.len());
+                assert!(report.skipped.iter().all(|skipped| !skipped.reason.is_empty()));
+            }
+        });
+    }
+}
