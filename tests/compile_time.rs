@@ -56,10 +56,12 @@ fn in_views(of: Descriptor) -> Descriptor {
     Tensor::ALL.into_iter().fold(of, |of, tensor| of.view(tensor, view.clone()))
 }
 
-/// Kept in registers, as many as fit, and too large for that; each in wide accesses and single ones; with rows that
-/// begin and end within an access; and with so many channels that several are walked along, all alike or not.
-const SHAPES: [[usize; 4]; 7] =
-    [[4, 8, 4, 4], [4, 7, 3, 5], [8, 32, 64, 64], [8, 7, 63, 63], [8, 8, 63, 63], [1, 512, 32, 32], [1, 513, 40, 40]];
+/// Kept in registers, as many as fit, and too large for that; each in wide accesses and single ones; and with rows that
+/// begin and end within an access.
+const SHAPES: [[usize; 4]; 5] = [[4, 8, 4, 4], [4, 7, 3, 5], [8, 32, 64, 64], [8, 7, 63, 63], [8, 8, 63, 63]];
+
+/// So many channels that an invocation walks along several, all alike or not: the most without options.
+const WALKED_ALONG: [[usize; 4]; 2] = [[1, 512, 32, 32], [1, 513, 40, 40]];
 
 const OPERATIONS: [Operation; 11] = [
     Operation::Inference,
@@ -79,17 +81,16 @@ const OPERATIONS: [Operation; 11] = [
 fn dispatches(gpu: &Gpu) -> Vec<Dispatch> {
     let (mut known, mut all) = (HashSet::new(), Vec::new());
     let by_rule = gpu.kernels.choosing(Choice::default());
-    for shape in SHAPES {
+    let with_options = SHAPES.iter().flat_map(|shape| OPTIONS.iter().map(move |change| (shape, change)));
+    let plain = WALKED_ALONG.iter().map(|shape| (shape, &OPTIONS[0]));
+    for ([n, c, h, w], change) in with_options.chain(plain) {
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-            let [n, c, h, w] = shape;
-            let shape = if layout == Layout::ChannelsFirst { [n, c, h, w] } else { [n, h, w, c] };
-            for change in OPTIONS {
-                let descriptor = change(Descriptor::new(shape, layout));
-                // Some options are not for some operations.
-                let recipes = OPERATIONS.iter().filter_map(|operation| by_rule.recipe(&descriptor, *operation).ok());
-                let dispatches = recipes.flat_map(|recipe| recipe.dispatches);
-                all.extend(dispatches.filter(|dispatch| known.insert(dispatch.permutation)));
-            }
+            let shape = if layout == Layout::ChannelsFirst { [*n, *c, *h, *w] } else { [*n, *h, *w, *c] };
+            let descriptor = change(Descriptor::new(shape, layout));
+            // Some options are not for some operations.
+            let recipes = OPERATIONS.iter().filter_map(|operation| by_rule.recipe(&descriptor, *operation).ok());
+            let dispatches = recipes.flat_map(|recipe| recipe.dispatches);
+            all.extend(dispatches.filter(|dispatch| known.insert(dispatch.permutation)));
         }
     }
     all
