@@ -149,9 +149,10 @@ impl Tuning {
         loads: 4,
         // Lavapipe of Mesa 22.3 walked a column of 256-byte to 4-KiB rows at a fourth of the speed of whole
         // rows; of rows of 2 KiB, 512 bytes at a time at half of it, 1,024 a little faster, and all at once as fast as
-        // channels first. More take long to compile, and so does half as many where more is done with each value. (18 rather
-        // than 16, so that 8 rows of 65 channels, 65 pairs of V, are one tile: of two they took 1.4 times as long.)
-        across: 18,
+        // channels first. More take long to compile, and so does half as many where more is done with each value.
+        // (With 18, 8 rows of 65 channels, 65 pairs of V, are one tile and take 0.7 of the time; but of 18 a kernel took
+        // lavapipe 1.8 seconds to compile.)
+        across: 16,
         // A few workgroups for each of the 2 to 16 cores that a machine with a software driver has.
         workgroups: 32,
         whole: 32,

@@ -182,7 +182,7 @@ const MOST_LOADS: u32 = 32;
 
 /// Runs that an invocation may walk along together: each number makes other kernels. With these, all up to 9 fit a number
 /// of their own, and what is more some number to an eighth.
-const ACROSS: [u32; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, MOST_LOADS];
+const ACROSS: [u32; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, MOST_LOADS];
 
 fn floor_power_of_two(n: u32) -> u32 {
     if n == 0 { 1 } else { 1 << n.ilog2() }
