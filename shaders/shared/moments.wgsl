@@ -44,12 +44,17 @@ fn no_moments() -> Moments {
     return Moments(Count(0.0), V(0.0), V(0.0), V(0.0));
 }
 
+/// The first 12 of the 24 digits of v. The product of two such numbers is exact, and so is that of what they leave.
+fn first_digits(v: V) -> V {
+    return bitcast<V>(bitcast<Bits>(v) & Bits(0xfffff000u));
+}
+
 /// The same about another centre. The way there, times the count, is taken in two parts of 12 digits, both of which are
 /// exact for counts up to 4,096: otherwise it would be off by as much as the whole sum rounds. (Squares are below zero
 /// only by rounding. A maximum would make zero of a NaN.)
 fn about(m: Moments, centre: V) -> Moments {
     let way = m.centre - centre;
-    let most = bitcast<V>(bitcast<Bits>(way) & Bits(0xfffff000u));
+    let most = first_digits(way);
     let sum = (m.sum + V(m.count) * most) + V(m.count) * (way - most);
     return Moments(m.count, centre, sum, abs(m.squares + way * (m.sum + sum)));
 }
@@ -99,10 +104,15 @@ struct Found {
 }
 
 /// By a division that WGSL allows to be off by 2.5 units in the last place, more than the mean may be; and by what it has
-/// left, which is not a number where the quotient is none.
+/// left, which is not a number where the quotient is none. What is left is a unit in the last place of the sum or so: the
+/// quotient times the count is taken from it in four exact parts. (`fma` need not be one rounding.)
 fn divided(sum: V, count: V) -> V {
     let quotient = sum / count;
-    let left = fma(-quotient, count, sum);
+    let q = first_digits(quotient);
+    let n = first_digits(count);
+    let q_rest = quotient - q;
+    let n_rest = count - n;
+    let left = ((sum - q * n) - (q * n_rest + q_rest * n)) - q_rest * n_rest;
     return quotient + select(V(0.0), left / count, abs(left) < abs(sum));
 }
 

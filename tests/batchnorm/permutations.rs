@@ -185,7 +185,7 @@ pub fn fullest() -> Vec<Permutation> {
 
 /// The ways that lanes move values by the built-in tunings: elements at a time, and units.
 /// `recipes::stay_within_what_is_validated` proves it.
-pub const WAYS: [[u32; 2]; 15] = [
+pub const WAYS: [[u32; 2]; 14] = [
     [1, 1],
     [8, 1],
     [4, 1],
@@ -200,7 +200,6 @@ pub const WAYS: [[u32; 2]; 15] = [
     [1, 8],
     [1, 9],
     [1, 12],
-    [1, 16],
 ];
 
 /// A permutation in all of them, and with all that software drivers do to move values faster: 64-bit words, two V at a
