@@ -1,13 +1,13 @@
 //! What the number of channels costs where channels are the fastest axis: time by byte of counts that 4 does not
-//! divide beside that of a neighbour that it divides, and of channels last beside channels first.
+//! divide beside that of both neighbours that it divides, and of channels last beside channels first.
 //!
-//! Both of a pair are asked in turn, in one process, so that what else a machine does meets both; the ratio is that
-//! of the fastest calls, since what else it does only ever adds.
+//! Those compared are asked in turn, in one process, so that what else a machine does meets all of them; the ratio is
+//! that of the fastest calls, since what else it does only ever adds.
 //!
 //! ```sh
-//! cargo bench --features gpu --bench channels                    # all pairs
+//! cargo bench --features gpu --bench channels                    # all of them
 //! cargo bench --features gpu --bench channels -- --rounds 40     # more of each
-//! cargo bench --features gpu --bench channels -- --only 2047     # pairs of so many channels
+//! cargo bench --features gpu --bench channels -- --only 2047     # those of so many channels
 //! ```
 
 use std::time::Instant;
@@ -15,9 +15,16 @@ use std::time::Instant;
 use wgpu_batchnorm::wgpu::{self, ComputePass};
 use wgpu_batchnorm::{BatchNorm, Bound, Error, Gpu, Layout};
 
-/// Channels that 4 does not divide, and the neighbour of each.
-const CHANNELS: [[usize; 2]; 7] =
-    [[63, 64], [65, 64], [257, 256], [513, 512], [1025, 1024], [2047, 2048], [65_535, 65_536]];
+/// Channels that 4 does not divide, each with the neighbours that it divides.
+const CHANNELS: [[usize; 3]; 7] = [
+    [63, 60, 64],
+    [65, 64, 68],
+    [257, 256, 260],
+    [513, 512, 516],
+    [1025, 1024, 1028],
+    [2047, 2044, 2048],
+    [65_535, 65_532, 65_536],
+];
 
 /// Values of a tensor: 8 MiB, more than the caches of a core hold.
 const VALUES: usize = 1 << 21;
@@ -34,44 +41,48 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let only: Option<usize> = value_of("--only").map(|only| only.parse()).transpose()?;
     let gpu = pollster::block_on(Gpu::new())?;
     println!("{}\n", gpu.name());
-    println!(
-        "{:<24} {:<24} {:>11} {:>11} {:>9}   one by the other, a byte",
-        "one", "the other", OPS[0], OPS[1], OPS[2]
-    );
-    let mut pairs = vec![];
-    for [odd, even] in CHANNELS.into_iter().filter(|[odd, _]| only.is_none_or(|only| only == *odd)) {
-        // As many samples for both, and a number that 8 divides, as batches have it.
-        let samples = (VALUES / even).next_multiple_of(8);
-        pairs.push([odd, even].map(|c| (vec![samples, c], Layout::ChannelsLast)));
-        let images = (VALUES / even / (14 * 14)).max(1);
-        pairs.push([odd, even].map(|c| (vec![images, 14, 14, c], Layout::ChannelsLast)));
+    let asked = |channels: usize| only.is_none_or(|only| only == channels);
+    println!("Time a byte of x, by that of the others; in brackets its own ns a byte.\n");
+    println!("{:<20} {:<44} {}", "one", "the others", OPS.map(|op| format!("{op:<19}")).concat().trim_end());
+    let mut compared = vec![];
+    for all in CHANNELS.into_iter().filter(|[odd, ..]| asked(*odd)) {
+        // As many samples for all, and a number that 8 divides, as batches have it.
+        let samples = (VALUES / all[0]).next_multiple_of(8);
+        compared.push(all.map(|c| (vec![samples, c], Layout::ChannelsLast)).to_vec());
+        let images = (VALUES / all[0] / (14 * 14)).max(1);
+        compared.push(all.map(|c| (vec![images, 14, 14, c], Layout::ChannelsLast)).to_vec());
     }
-    for c in [512, 1024].into_iter().filter(|c| only.is_none_or(|only| only == *c)) {
-        let images = VALUES / c / (14 * 14);
-        pairs.push([(vec![images, 14, 14, c], Layout::ChannelsLast), (vec![images, c, 14, 14], Layout::ChannelsFirst)]);
-        // 7×7 rows, as the last stages of networks have them.
-        let images = VALUES / c / (7 * 7);
-        pairs.push([(vec![images, 7, 7, c], Layout::ChannelsLast), (vec![images, c, 7, 7], Layout::ChannelsFirst)]);
+    for c in [512, 1024].into_iter().filter(|c| asked(*c)) {
+        // 7×7 as well, as the last stages of networks have it.
+        for side in [14, 7] {
+            let images = VALUES / c / (side * side);
+            compared.push(vec![
+                (vec![images, side, side, c], Layout::ChannelsLast),
+                (vec![images, c, side, side], Layout::ChannelsFirst),
+            ]);
+        }
     }
-    for pair in pairs {
-        let [one, other] = &pair;
-        let cases = [Case::new(&gpu, one)?, Case::new(&gpu, other)?];
+    for shapes in compared {
+        let cases = shapes.iter().map(|shape| Case::new(&gpu, shape)).collect::<Result<Vec<_>, _>>()?;
         let ratios = (0..OPS.len()).map(|op| {
-            let [one, other] = fastest(&cases, op, rounds);
-            format!("{:>4.2} ({one:.2})", one / other)
+            let fastest = fastest(&cases, op, rounds);
+            let by_others = fastest[1..].iter().map(|other| format!("{:.2}", fastest[0] / other));
+            format!("{:<19}", format!("{} ({:.2})", by_others.collect::<Vec<_>>().join("  "), fastest[0]))
         });
-        let [one, other] = [one, other].map(|(shape, layout)| match layout {
+        let ratios: String = ratios.collect();
+        let names = shapes.iter().map(|(shape, layout)| match layout {
             Layout::ChannelsLast => format!("{shape:?}"),
             Layout::ChannelsFirst => format!("{shape:?} first"),
         });
-        println!("{one:<24} {other:<24} {}", ratios.collect::<Vec<_>>().join("  "));
+        let names: Vec<String> = names.collect();
+        println!("{:<20} {:<44} {}", names[0], names[1..].join("  "), ratios.trim_end());
     }
     Ok(())
 }
 
-/// Nanoseconds a byte of x of an operation, for both: the fastest of calls in turn.
-fn fastest(cases: &[Case<'_>; 2], op: usize, rounds: usize) -> [f64; 2] {
-    let mut fastest = [f64::INFINITY; 2];
+/// Nanoseconds a byte of x of an operation, for each: the fastest of calls in turn.
+fn fastest(cases: &[Case<'_>], op: usize, rounds: usize) -> Vec<f64> {
+    let mut fastest = vec![f64::INFINITY; cases.len()];
     // The first calls, which may compile, are not the fastest.
     for _ in 0..rounds + 2 {
         for (case, fastest) in cases.iter().zip(&mut fastest) {

@@ -72,7 +72,7 @@ fn main(
     var lens = array<Lens, SEEN>();
     var mutual = array<Mutual, SEEN>();
 #unroll u SEEN
-    let known_$u = known_of(local, at, $uu);
+    let known_$u = known_of(local, at, unit_of(at, $uu), has(at, $uu));
     lens[$u] = known_$u.lens;
     mutual[$u] = known_$u.mutual;
 #end
@@ -90,27 +90,24 @@ struct Known {
 }
 
 #if settled
-fn known_of(local: u32, at: Place, which: u32) -> Known {
-    let unit = unit_of(at, which);
+fn known_of(local: u32, at: Place, unit: u32, is_own: bool) -> Known {
     let centre = Centre(scratch[plane_at(MEAN, unit)], scratch[plane_at(INVERSE, unit)]);
     let lens = Lens(centre, scratch[plane_at(SCALE, unit)], scratch[plane_at(SHIFT, unit)]);
     return Known(lens, Mutual(scratch[plane_at(LEVEL, unit)], scratch[plane_at(SLOPE, unit)]));
 }
 #endif
 #if given
-fn known_of(local: u32, at: Place, which: u32) -> Known {
-    let unit = unit_of(at, which);
+fn known_of(local: u32, at: Place, unit: u32, is_own: bool) -> Known {
     let u = used(unit);
     let slope = slope_of(unit, u, sums[params.units + unit]);
     return Known(lens_of(u, unit), Mutual(spread(level_of(unit, sums[unit])), spread(slope)));
 }
 #endif
 #if !settled !given
-fn known_of(local: u32, at: Place, which: u32) -> Known {
-    let unit = unit_of(at, which);
+fn known_of(local: u32, at: Place, unit: u32, is_own: bool) -> Known {
     let sums = sum_parts(local, unit, at.lane);
     let u = used(unit);
-    let first = has(at, which) && params.first_part == 0u && at.part == 0u && at.lane == 0u;
+    let first = is_own && params.first_part == 0u && at.part == 0u && at.lane == 0u;
     return Known(lens_of(u, unit), settle(unit, u, sums, first));
 }
 #endif

@@ -50,14 +50,13 @@ fn main(
 #endif
     var maps = array<Map, SEEN>();
 #unroll u SEEN
-    maps[$u] = map_of(local, at, $uu);
+    maps[$u] = map_of(local, at, unit_of(at, $uu), has(at, $uu));
 #end
     if at.inside { normalize(at, maps); }
 }
 
 #if settled
-fn map_of(local: u32, at: Place, which: u32) -> Map {
-    let unit = unit_of(at, which);
+fn map_of(local: u32, at: Place, unit: u32, is_own: bool) -> Map {
     return Map(
         scratch[plane_at(CENTRE, unit)],
         scratch[plane_at(REST, unit)],
@@ -66,12 +65,9 @@ fn map_of(local: u32, at: Place, which: u32) -> Map {
     );
 }
 #else
-fn map_of(local: u32, at: Place, which: u32) -> Map {
-    let unit = unit_of(at, which);
+fn map_of(local: u32, at: Place, unit: u32, is_own: bool) -> Map {
     let found = merge_records(local, unit, at.lane);
-    if has(at, which) && params.first_part == 0u && at.part == 0u && at.lane == 0u {
-        leave(unit, found.statistics);
-    }
+    if is_own && params.first_part == 0u && at.part == 0u && at.lane == 0u { leave(unit, found.statistics); }
     let affine = affine_of(unit, found.statistics);
     return Map(spread(found.centre), spread(found.rest), spread(affine.scale), spread(affine.shift));
 }

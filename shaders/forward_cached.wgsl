@@ -31,7 +31,7 @@ fn main(
     let mine = gather_moments(at);
     var maps = array<Map, SEEN>();
 #unroll u UNITS
-    maps[$u] = map_of(local, at, $uu, mine[$u]);
+    maps[$u] = map_of(local, unit_of(at, $uu), has(at, $uu) && at.lane == 0u, mine[$u]);
 #end
 #if ragged
     maps[1] = map_of_next(local, maps[0]);
@@ -39,12 +39,9 @@ fn main(
     if at.inside { normalize(at, maps); }
 }
 
-fn map_of(local: u32, at: Place, which: u32, mine: Moments) -> Map {
-    let unit = unit_of(at, which);
+fn map_of(local: u32, unit: u32, leaves: bool, mine: Moments) -> Map {
     let found = fold(merge_lanes(local, mine));
-    if has(at, which) && at.lane == 0u {
-        leave(unit, found.statistics);
-    }
+    if leaves { leave(unit, found.statistics); }
     let affine = affine_of(unit, found.statistics);
     return Map(spread(found.centre), spread(found.rest), spread(affine.scale), spread(affine.shift));
 }

@@ -185,22 +185,8 @@ pub fn fullest() -> Vec<Permutation> {
 
 /// The ways that lanes move values by the built-in tunings: elements at a time, and units.
 /// `recipes::stay_within_what_is_validated` proves it.
-pub const WAYS: [[u32; 2]; 14] = [
-    [1, 1],
-    [8, 1],
-    [4, 1],
-    [2, 1],
-    [2, 2],
-    [1, 2],
-    [1, 3],
-    [1, 4],
-    [1, 5],
-    [1, 6],
-    [1, 7],
-    [1, 8],
-    [1, 9],
-    [1, 12],
-];
+pub const WAYS: [[u32; 2]; 14] =
+    [[1, 1], [8, 1], [4, 1], [2, 1], [2, 2], [1, 2], [1, 3], [1, 4], [1, 5], [1, 6], [1, 7], [1, 8], [1, 9], [1, 12]];
 
 /// A permutation in all of them, and with all that software drivers do to move values faster: 64-bit words, two V at a
 /// time, rows that begin and end within those, several rows as one, units that do not divide evenly.

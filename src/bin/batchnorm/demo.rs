@@ -38,7 +38,7 @@ pub async fn run() -> Outcome {
     title("Every kernel family against the CPU reference, in f64");
     let mut right = true;
     for (number, gpu) in gpus.iter().enumerate() {
-        right &= check(number, gpu).await;
+        right &= check(number, gpu)?;
     }
 
     title("Handwritten digits, normalised");
@@ -65,9 +65,9 @@ fn title(text: &str) {
 }
 
 /// The quick part of `verify` on one adapter, in one line if all is right.
-async fn check(number: usize, gpu: &Gpu) -> bool {
+fn check(number: usize, gpu: &Gpu) -> Outcome {
     let progress = progress_bar();
-    let report = verify::check(gpu, true, &progress);
+    let report = verify::check(gpu, true, &progress)?;
     progress.finish_and_clear();
     let verdict = if report.passed() { "all right" } else { "NOT RIGHT" };
     let (ran, failed, seconds) = (report.ran, report.failed, report.seconds);
@@ -75,7 +75,7 @@ async fn check(number: usize, gpu: &Gpu) -> bool {
     if !report.passed() {
         say!("{report}");
     }
-    report.passed()
+    Ok(report.passed())
 }
 
 /// Normalises the digits on every adapter, checks each, and shows what the first one made of them.

@@ -3,11 +3,10 @@
 mod suite;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::iter::{ParallelBridge, ParallelIterator};
 use serde::Serialize;
 use wgpu_batchnorm::recipe::{Operation, Regime};
 use wgpu_batchnorm::verify::{Answer, Expected, Problem, Verdict};
@@ -23,7 +22,7 @@ pub async fn run(options: &crate::Verify) -> crate::Outcome {
     let mut reports = Vec::new();
     for gpu in crate::open_adapters(options.adapter.as_deref(), options.tuning.as_deref()).await? {
         let progress = progress_bar();
-        let report = check(&gpu, options.quick, &progress);
+        let report = check(&gpu, options.quick, &progress)?;
         progress.finish_and_clear();
         if !options.json {
             crate::say::part(format_args!("{report}"));
@@ -44,7 +43,7 @@ pub fn progress_bar() -> ProgressBar {
 
 /// Runs the suite, or its quick part, on one adapter. Each check runs twice, and both runs must agree in
 /// every bit.
-pub fn check(gpu: &Gpu, quick: bool, progress: &ProgressBar) -> Report {
+pub fn check(gpu: &Gpu, quick: bool, progress: &ProgressBar) -> Result<Report, crate::Failure> {
     let start = Instant::now();
     let mut report = Report::new(Identity::of(&gpu.info));
     // No more than are in use.
@@ -53,19 +52,25 @@ pub fn check(gpu: &Gpu, quick: bool, progress: &ProgressBar) -> Report {
     let subjects: Vec<_> = blocks.iter().flat_map(|block| block.subjects.iter().map(move |one| (block, one))).collect();
     let checks = |(block, _): &(&Block, &Subject)| block.operations.len() * block.ways.len();
     progress.set_length(subjects.iter().map(checks).sum::<usize>() as u64);
-    for found in at_once(threads(gpu), &subjects, |(block, subject)| {
+    // In order, since neighbours share kernels.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(gpu)).build();
+    let pool = pool.map_err(|error| crate::Failure::new(format!("the threads that check do not start: {error}")))?;
+    let found = subjects.iter().enumerate().par_bridge().map(|(number, (block, subject))| {
         progress.set_message(format!("{}: {}", gpu.info.name, block.shows));
-        pollster::block_on(outcomes(gpu, block, subject, progress))
-    }) {
-        found.into_iter().for_each(|(check, outcome)| report.add(&check, outcome));
+        (number, pollster::block_on(outcomes(gpu, block, subject, progress)))
+    });
+    let mut found: Vec<_> = pool.install(|| found.collect());
+    found.sort_by_key(|(number, _)| *number);
+    for (check, outcome) in found.into_iter().flat_map(|(_, outcomes)| outcomes) {
+        report.add(&check, outcome);
     }
     report.groups.sort_by_key(Group::place);
     report.seconds = start.elapsed().as_secs_f64();
-    report
+    Ok(report)
 }
 
-/// Compiled kernels that are held. A subject's checks use up to 75. Of 256 the whole suite compiles as many within 3 %, of 64 a
-/// tenth more.
+/// Compiled kernels that are held. A subject's checks use up to 75. With 256 the whole suite compiles as many within 3 %,
+/// with 64 a tenth more.
 const HELD: usize = 128;
 
 /// Subjects that are checked at once: while one thread waits for the adapter, another compiles or computes what should
@@ -73,26 +78,6 @@ const HELD: usize = 128;
 fn threads(gpu: &Gpu) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if gpu.info.backend == wgpu_batchnorm::wgpu::Backend::Gl { 1 } else { cores.min(4) }
-}
-
-/// What `each` makes of all of these, in their order.
-fn at_once<T: Sync, R: Send>(threads: usize, all: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(one) = all.get(i) else { break };
-                    let made = each(one);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((i, made));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, made)| made).collect()
 }
 
 /// All checks of a subject.
@@ -587,14 +572,6 @@ mod tests {
             assert!(report.passed() && !text.contains("NaN") && text.contains("  -  "), "{text}");
             let json = serde_json::to_value(Document::new(&[report])).unwrap();
             assert!(json["adapters"][0]["groups"][0]["worst"].is_null(), "{json}");
-        }
-    }
-
-    #[test]
-    fn all_are_done_once_and_in_order() {
-        for threads in 1..4 {
-            let all: Vec<usize> = (0..100).collect();
-            assert_eq!(at_once(threads, &all, |i| 2 * i), (0..100).map(|i| 2 * i).collect::<Vec<_>>());
         }
     }
 
