@@ -4,9 +4,13 @@
 // a block, not of all. They are about the lane's first value that counts, which may be far from the rest; so the
 // first block has only FIRST elements (a run where not all count), and every second block is twice as long as the one
 // before it, as the centre comes nearer the mean. A block whose squares are too large is gone over again, shrunk.
+// What a total loses of a block, of which there may be hundreds, is added with the next one: beside the square of one large
+// value all others' would be too small to be seen.
 
 fn gather_moments(at: Place) -> array<Moments, UNITS> {
     var moments = array<Moments, UNITS>();
+    var lost_sum = array<V, UNITS>();
+    var lost_squares = array<V, UNITS>();
     var shrink = array<V, UNITS>();
 #unroll u UNITS
     shrink[$u] = V(1.0);
@@ -100,22 +104,29 @@ fn gather_moments(at: Place) -> array<Moments, UNITS> {
 #endif
 #unroll u UNITS
             shrink[$u] = select(shrink[$u], V(SHRINK), huge_$u);
+            moments[$u].sum += lost_sum[$u];
+            moments[$u].squares += lost_squares[$u];
+            lost_sum[$u] = V(0.0);
+            lost_squares[$u] = V(0.0);
             moments[$u] = shrunk(moments[$u], huge_$u);
 #end
         } else {
             block = min(select(block, 2u * block, is_second), BLOCK * CHUNK * params.step);
             is_second = !is_second;
 #unroll u UNITS
-            moments[$u] = recentred(Moments(
-                moments[$u].count + count,
-                moments[$u].centre,
-                moments[$u].sum + sum[$u],
-                moments[$u].squares + squares[$u],
-            ));
+            let m_$u = moments[$u];
+            let more_$u = sum[$u] + lost_sum[$u];
+            let more_squares_$u = squares[$u] + lost_squares[$u];
+            let all_$u = Moments(m_$u.count + count, m_$u.centre, m_$u.sum + more_$u, m_$u.squares + more_squares_$u);
+            lost_sum[$u] = lost(m_$u.sum, more_$u, all_$u.sum);
+            lost_squares[$u] = lost(m_$u.squares, more_squares_$u, all_$u.squares);
+            moments[$u] = recentred(all_$u);
 #end
         }
     }
 #unroll u UNITS
+    moments[$u].sum += lost_sum[$u];
+    moments[$u].squares += lost_squares[$u];
 #if masked|ragged
     // Where nothing counted the centre is another's, which may be too far from others still: 0 times infinity is a NaN.
     moments[$u].centre = select(moments[$u].centre, V(0.0), moments[$u].count == V(0.0));
@@ -126,6 +137,15 @@ fn gather_moments(at: Place) -> array<Moments, UNITS> {
     if at.inside { note(0u, bad); }
 #endif
     return moments;
+}
+
+/// What the sum of a and b has lost, exactly; nothing where it is not finite (Knuth's TwoSum). The minimum changes no
+/// finite sum: it keeps compilers from taking (a + b) - a for b, as Mesa's does.
+fn lost(a: V, b: V, sum: V) -> V {
+    let same = min(sum, V(MOST));
+    let of_b = same - a;
+    let rest = (a - (same - of_b)) + (b - of_b);
+    return select(V(0.0), rest, abs(rest) < abs(sum));
 }
 
 #if masked|ragged

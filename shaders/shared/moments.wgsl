@@ -35,8 +35,9 @@ const FAR: f32 = 0x1p48f;
 /// in f32: what is squared is multiplied by it twice.)
 const SHRINK: f32 = 0x1p-80f;
 const UNSHRINK: f32 = 0x1p80f;
-/// The least normal f32.
+/// The least normal f32, and the largest.
 const LEAST: f32 = 0x1p-126f;
+const MOST: f32 = 0x1.fffffep127f;
 /// Squares below have lost digits, or all of them.
 const SMALL: f32 = 0x1p-100f;
 

@@ -29,13 +29,14 @@ impl Draws {
 /// The i-th of m values that count.
 type Value = fn(usize, usize, &mut Draws) -> f64;
 
-const KINDS: [(&str, Value); 33] = [
+const KINDS: [(&str, Value); 34] = [
     ("normal", |_, _, draws| draws.normal()),
     ("one value first", |i, _, _| if i == 0 { 0.7 } else { 0.0 }),
     ("one value in the middle", |i, m, _| if i == m / 2 { 0.7 } else { 0.0 }),
     ("one value last", |i, m, _| if i + 1 == m { 0.7 } else { 0.0 }),
     ("an outlier first", |i, _, draws| if i == 0 { 1e5 } else { draws.normal() }),
     ("a far outlier first", |i, _, draws| if i == 0 { 1e6 } else { 1e-3 * draws.normal() }),
+    ("a vast outlier first", |i, _, draws| if i == 0 { 1e10 } else { draws.uniform() }),
     ("1 % ones", |_, _, draws| if draws.uniform() < 0.01 { 1.0 } else { 0.0 }),
     ("1 % ones, noise", |_, _, draws| if draws.uniform() < 0.01 { 1.0 } else { 1e-4 * draws.normal() }),
     ("sorted", |i, m, _| i as f64 / m as f64 - 0.3),
@@ -295,6 +296,7 @@ fn hard() -> Vec<(&'static str, Value)> {
         "normal",
         "one value first",
         "an outlier first",
+        "a vast outlier first",
         "1 % ones",
         "1 % ones, noise",
         "sorted",
@@ -314,7 +316,10 @@ fn mean_and_variance_are_right_of_many_values() {
     on_every_gpu(|gpu| {
         let mut worst = Worst::default();
         check(gpu, &forms[0], Choice::default(), &hard(), &mut worst);
-        check(gpu, &forms[1], Choice::default(), &hard()[1..3], &mut worst);
+        check(gpu, &forms[1], Choice::default(), &hard()[1..4], &mut worst);
+        // As many blocks of a lane as there may be, beside one large value.
+        let one_part = Choice { parts: Some(1), ..Choice::default() };
+        check(gpu, &forms[0], one_part, &hard()[2..4], &mut worst);
         say(&format!("{}, of many values: {worst}", gpu.name()));
     });
 }
