@@ -13,7 +13,7 @@
 use std::time::Instant;
 
 use wgpu_batchnorm::wgpu::{self, ComputePass};
-use wgpu_batchnorm::{BatchNorm, Bound, Error, Gpu, Layout};
+use wgpu_batchnorm::{BatchNorm, Bindings, Bound, Error, Gpu, Layout};
 
 /// Channels that 4 does not divide, each with the neighbours that it divides.
 const CHANNELS: [[usize; 3]; 7] = [
@@ -107,9 +107,9 @@ impl<'a> Case<'a> {
         let (x, dy) = (gpu.upload(&values)?, gpu.upload(&values)?);
         let (y, dx) = (gpu.empty(x.size())?, gpu.empty(x.size())?);
         let layer = BatchNorm::new(&gpu.kernels, channels)?.layout(*layout);
-        let all = wgpu::Buffer::as_entire_buffer_binding;
-        let training = layer.training(shape, all(&x), all(&y), all(&dy), all(&dx))?;
-        let inference = layer.inference(shape, all(&x), all(&y))?;
+        let to = Bindings::new().x(&x).y(&y);
+        let inference = layer.inference(shape, &to)?;
+        let training = layer.training(shape, &to.dy(&dy).dx(&dx))?;
         // The backward pass takes the statistics that a forward pass has saved.
         gpu.run(|pass| training.forward.record(pass));
         Ok(Self { gpu, bytes: x.size() as f64, ops: [inference, training.forward, training.backward] })

@@ -19,11 +19,8 @@ use by_hand::{ByHand, zeros};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::shader::Slot;
-use wgpu_batchnorm::wgpu::{self, BufferBinding};
-use wgpu_batchnorm::{
-    BatchNorm, Descriptor, Extras, ForwardBindings, Gpu, Gradients, InferenceBindings, Kernels, Layout,
-    RunningBindings, Training,
-};
+use wgpu_batchnorm::wgpu;
+use wgpu_batchnorm::{BatchNorm, Bindings, Descriptor, Gpu, Gradients, Kernels, Layout, Training};
 
 /// A layer in the middle of ResNet-50.
 const SHAPE: [usize; 4] = [4, 256, 14, 14];
@@ -58,44 +55,19 @@ impl Buffers {
         Self { x: buffer(x), y: buffer(x), scratch: buffer(x), channel: std::array::from_fn(|_| buffer(channel)) }
     }
 
-    fn running(&self) -> RunningBindings<'_> {
-        RunningBindings { mean: all(&self.channel[2]), variance: all(&self.channel[3]) }
+    fn inference(&self) -> Bindings<'_> {
+        let [gamma, beta, mean, variance, _] = &self.channel;
+        Bindings::new().x(&self.x).y(&self.y).gamma(gamma).beta(beta).running_mean(mean).running_variance(variance)
     }
 
-    fn inference(&self) -> InferenceBindings<'_> {
-        InferenceBindings {
-            x: all(&self.x),
-            y: all(&self.y),
-            gamma: Some(all(&self.channel[0])),
-            beta: Some(all(&self.channel[1])),
-            running: self.running(),
-            scratch: None,
-            extras: Extras::default(),
-        }
-    }
-
-    fn forward(&self) -> ForwardBindings<'_> {
-        ForwardBindings {
-            x: all(&self.x),
-            y: all(&self.y),
-            gamma: Some(all(&self.channel[0])),
-            beta: Some(all(&self.channel[1])),
-            running: Some(self.running()),
-            counter: None,
-            saved: all(&self.channel[4]),
-            scratch: Some(all(&self.scratch)),
-            extras: Extras::default(),
-        }
+    fn forward(&self) -> Bindings<'_> {
+        self.inference().saved(&self.channel[4]).scratch(&self.scratch)
     }
 }
 
 fn storage(device: &wgpu::Device, size: u64) -> wgpu::Buffer {
     let usage = wgpu::BufferUsages::STORAGE;
     device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
-}
-
-fn all(buffer: &wgpu::Buffer) -> BufferBinding<'_> {
-    buffer.as_entire_buffer_binding()
 }
 
 /// A compute pass with what `record` puts into it, as far as a finished command buffer.
@@ -180,7 +152,7 @@ impl Layer {
         let (device, shape) = (kernels.device(), [1, channels, size, size]);
         let [x, y, dy, dx] = [(); 4].map(|()| storage(device, 4 * shape.iter().product::<usize>() as u64));
         let layer = BatchNorm::new(kernels, channels).expect("a layer");
-        let step = layer.training(&shape, all(&x), all(&y), all(&dy), all(&dx)).expect("binds");
+        let step = layer.training(&shape, &Bindings::new().x(&x).y(&y).dy(&dy).dx(&dx)).expect("binds");
         // Dispatches share buffers, as ours do.
         let mut known: HashMap<String, wgpu::Buffer> = HashMap::new();
         let mut buffer = |slot: &Slot| known.entry(slot.name.clone()).or_insert_with(|| zeros(device, slot)).clone();

@@ -14,7 +14,7 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use wgpu_batchnorm::wgpu::{self, ComputePass};
-use wgpu_batchnorm::{BatchNorm, Bound, Error, Gpu, Layout};
+use wgpu_batchnorm::{BatchNorm, Bindings, Bound, Error, Gpu, Layout};
 
 /// The systems, and the layout of each.
 const SYSTEMS: [(&str, Layout); 2] =
@@ -110,9 +110,9 @@ impl<'a> Case<'a> {
         let (x, dy) = (gpu.upload(&values)?, gpu.upload(&values)?);
         let (y, dx) = (gpu.empty(x.size())?, gpu.empty(x.size())?);
         let layer = BatchNorm::new(&gpu.kernels, c)?.layout(layout);
-        let all = wgpu::Buffer::as_entire_buffer_binding;
-        let training = layer.training(shape, all(&x), all(&y), all(&dy), all(&dx))?;
-        let inference = layer.inference(shape, all(&x), all(&y))?;
+        let to = Bindings::new().x(&x).y(&y);
+        let inference = layer.inference(shape, &to)?;
+        let training = layer.training(shape, &to.dy(&dy).dx(&dx))?;
         Ok(Self { gpu, forward: training.forward, backward: training.backward, inference })
     }
 

@@ -12,7 +12,7 @@ use std::error::Error;
 use std::ops::Range;
 
 use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferSize, BufferUsages};
-use wgpu_batchnorm::{Descriptor, Extras, ForwardBindings, Kernels, Layout, RunningBindings, reference};
+use wgpu_batchnorm::{Bindings, Descriptor, Kernels, Layout, reference};
 
 /// `[N, H, W, C]`.
 const SHAPE: [usize; 4] = [8, 16, 16, 32];
@@ -80,17 +80,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
 
     // Bound once, recorded as often as wanted.
-    let norm = plan.bind(&ForwardBindings {
-        x: at(&x),
-        y: at(&y),
-        gamma: Some(at(&gamma)),
-        beta: Some(at(&beta)),
-        running: Some(RunningBindings { mean: at(&mean), variance: at(&variance) }),
-        counter: None,
-        saved: at(&saved),
-        scratch: Some(at(&scratch)),
-        extras: Extras::default(),
-    })?;
+    let to = Bindings::new().x(at(&x)).y(at(&y)).gamma(at(&gamma)).beta(at(&beta)).running_mean(at(&mean));
+    let norm = plan.bind(&to.running_variance(at(&variance)).saved(at(&saved)).scratch(at(&scratch)))?;
     let produce = OwnKernel::new(&device, "produce", at(&x));
     let relu = OwnKernel::new(&device, "relu", at(&y));
 

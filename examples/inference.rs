@@ -4,7 +4,7 @@
 //! cargo run --example inference --features gpu
 //! ```
 
-use wgpu_batchnorm::{BatchNorm, Error, Gpu};
+use wgpu_batchnorm::{BatchNorm, Bindings, Error, Gpu};
 
 fn main() {
     if let Err(error) = pollster::block_on(run()) {
@@ -28,7 +28,7 @@ async fn run() -> Result<(), Error> {
     layer.running_mean = gpu.upload(&[1.5_f32, 11.5, 21.5])?;
     layer.running_variance = gpu.upload(&[1.25_f32; 3])?;
 
-    let norm = layer.inference(&shape, x.as_entire_buffer_binding(), y.as_entire_buffer_binding())?;
+    let norm = layer.inference(&shape, &Bindings::new().x(&x).y(&y))?;
     gpu.run(|pass| norm.record(pass));
 
     let y: Vec<f32> = gpu.read(&y).await?;

@@ -9,10 +9,7 @@
 use std::error::Error;
 
 use wgpu_batchnorm::wgpu::{self, Buffer, ComputePass, ComputePipeline, Device};
-use wgpu_batchnorm::{
-    Activation, Descriptor, Extras, FinalizeBackwardBindings, FinalizeBindings, Gpu, Layout, MergeBackwardBindings,
-    MergeBindings, reference,
-};
+use wgpu_batchnorm::{Activation, Bindings, Descriptor, Gpu, Layout, reference};
 
 /// N×C. Each invocation of the kernels below takes one channel of one part of the rows.
 const ROWS: usize = 4096;
@@ -103,7 +100,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn run() -> Result<(), Box<dyn Error>> {
     let gpu = Gpu::new().await?;
     println!("{}", gpu.name());
-    let all = Buffer::as_entire_buffer_binding;
     let planes = |planes: usize| gpu.empty(4 * (planes * CHANNELS) as u64);
     let tensor = || planes(ROWS);
     let (x, y, dy, dx) = (tensor()?, tensor()?, tensor()?, tensor()?);
@@ -117,27 +113,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let descriptor = Descriptor::new([ROWS, CHANNELS], Layout::ChannelsLast).running(None);
     let (kernels, parts) = (&gpu.kernels, PARTS as u32);
     let merge = kernels.merge(&descriptor, parts)?;
-    let merge = merge.bind(&MergeBindings { many: all(&of_parts), statistics: all(&statistics) })?;
-    let finalize = kernels.finalize(&descriptor)?.bind(&FinalizeBindings {
-        statistics: all(&statistics),
-        gamma: Some(all(&gamma)),
-        beta: Some(all(&beta)),
-        running: None,
-        counter: None,
-        saved: all(&saved),
-        scale_and_shift: all(&scale_and_shift),
-        extras: Extras::default(),
-    })?;
+    let merge = merge.bind(&Bindings::new().many(&of_parts).statistics(&statistics))?;
+    let to = Bindings::new().statistics(&statistics).gamma(&gamma).beta(&beta).saved(&saved);
+    let finalize = kernels.finalize(&descriptor)?.bind(&to.scale_and_shift(&scale_and_shift))?;
     let merge_backward = kernels.merge_backward(&descriptor, parts)?;
-    let merge_backward = merge_backward.bind(&MergeBackwardBindings { many: all(&of_parts), sums: all(&sums) })?;
-    let finalize_backward = kernels.finalize_backward(&descriptor)?.bind(&FinalizeBackwardBindings {
-        sums: all(&sums),
-        saved: all(&saved),
-        gamma: Some(all(&gamma)),
-        dgamma: all(&dgamma),
-        dbeta: all(&dbeta),
-        coefficients: all(&coefficients),
-    })?;
+    let merge_backward = merge_backward.bind(&Bindings::new().many(&of_parts).sums(&sums))?;
+    let to = Bindings::new().sums(&sums).saved(&saved).gamma(&gamma).dgamma(&dgamma).dbeta(&dbeta);
+    let finalize_backward = kernels.finalize_backward(&descriptor)?.bind(&to.coefficients(&coefficients))?;
 
     // A step of training in one pass.
     let own = OwnKernels::new(&gpu.device, &[&x, &y, &dy, &dx, &of_parts, &scale_and_shift, &coefficients, &saved]);

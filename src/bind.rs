@@ -1,37 +1,62 @@
 //! Buffers checked against a plan, before wgpu could complain.
 
+use std::ops::Range;
+
 use wgpu::{BufferBinding, BufferUsages};
 
+use crate::argument::{Argument, Bindings};
 use crate::buffer;
-use crate::descriptor::{Descriptor, Float, Tensor};
+use crate::descriptor::Descriptor;
 use crate::error::BindError;
 use crate::kernels::Pipeline;
-use crate::recipe::{Dispatch, Piece};
+use crate::recipe::{Dispatch, Recipe};
 use crate::shader::{Access, Slot};
 
-/// A buffer that was given, or not, and what it has to be.
-pub(crate) struct Argument<'a> {
-    /// What the caller calls it.
-    pub name: &'static str,
-    pub binding: Option<BufferBinding<'a>>,
-    /// The bytes it must have.
-    pub needs: u64,
-    pub access: Access,
+/// A buffer that a plan needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Requirement {
+    /// Which.
+    pub argument: Argument,
+    /// Bytes from the start of its binding, 0 for an empty tensor.
+    pub bytes: u64,
+    /// Whether any of the plan's dispatches writes it.
+    pub written: bool,
 }
 
-impl<'a> Argument<'a> {
-    /// Checks one argument on its own. Scratch may be given where none is used.
-    pub fn check(&self, used: bool, alignment: u64, descriptor: &Descriptor) -> Result<(), BindError> {
-        let Self { name: argument, needs, .. } = *self;
+impl Requirement {
+    /// The arguments of all dispatches of a recipe, in their order in [`Argument::ALL`].
+    pub(crate) fn of(recipe: &Recipe, slots: &[Vec<Slot>]) -> Vec<Self> {
+        let mut written = [None; Argument::ALL.len()];
+        for (dispatch, slots) in recipe.dispatches.iter().zip(slots) {
+            for slot in slots {
+                if let Some((argument, _)) = dispatch.argument(&slot.name) {
+                    let so_far = written[argument as usize].unwrap_or(false);
+                    written[argument as usize] = Some(so_far || slot.access == Access::Write);
+                }
+            }
+        }
+        let requirement = |argument: Argument| {
+            let written = written[argument as usize]?;
+            Some(Self { argument, bytes: recipe.argument_bytes(argument), written })
+        };
+        Argument::ALL.into_iter().filter_map(requirement).collect()
+    }
+
+    /// Checks one binding on its own.
+    pub(crate) fn check(
+        &self,
+        binding: Option<&BufferBinding<'_>>,
+        alignment: u64,
+        descriptor: &Descriptor,
+    ) -> Result<(), BindError> {
+        let (argument, needs) = (self.argument.name(), self.bytes);
         if needs == 0 {
             return Ok(());
         }
-        let Some(binding) = &self.binding else {
-            return if used { Err(BindError::Missing { argument, needs }) } else { Ok(()) };
+        let Some(binding) = binding else {
+            return Err(BindError::Missing { argument, needs });
         };
-        if !used {
-            return if argument == "scratch" { Ok(()) } else { Err(BindError::Unused { argument }) };
-        }
         let (offset, buffer) = (binding.offset, binding.buffer.size());
         let rest = buffer.saturating_sub(offset);
         let size = binding.size.map(|size| size.get());
@@ -40,19 +65,14 @@ impl<'a> Argument<'a> {
             return Err(BindError::Range { argument, end, buffer });
         }
         // A size given says how large the tensor is; scratch is no tensor.
-        let exactly = size.is_some() && argument != "scratch";
+        let exactly = size.is_some() && self.argument != Argument::Scratch;
         let has = size.unwrap_or(rest);
         if has < needs || (exactly && has != needs) {
-            let what = match argument {
-                "counter" => "a count in one u32".to_owned(),
-                "health" => "a Health of four u32".to_owned(),
+            let what = match self.argument {
+                Argument::Counter => "a count in one u32".to_owned(),
+                Argument::Health => "a Health of four u32".to_owned(),
                 _ => {
-                    let float = match argument {
-                        "gamma" | "beta" | "dgamma" | "dbeta" => descriptor.types.parameters,
-                        "running_mean" | "running_variance" => descriptor.types.running,
-                        _ if Tensor::ALL.iter().any(|tensor| tensor.name() == argument) => descriptor.types.x,
-                        _ => Float::F32,
-                    };
+                    let float = self.argument.float(descriptor.types);
                     format!("shape {:?} ({:?}) with {argument} in {float:?}", descriptor.shape, descriptor.layout)
                 }
             };
@@ -69,96 +89,85 @@ impl<'a> Argument<'a> {
     }
 
     /// The buffer and the bytes of it that kernels see.
-    fn range(&self) -> Option<(&'a wgpu::Buffer, std::ops::Range<u64>)> {
-        let binding = self.binding.as_ref().filter(|_| self.needs > 0)?;
-        // (Of an empty batch what is not used has not been checked.)
-        Some((binding.buffer, binding.offset..binding.offset.saturating_add(self.needs)))
+    fn range<'a>(&self, to: &Bindings<'a>) -> Option<(&'a wgpu::Buffer, Range<u64>)> {
+        let binding = to.get(self.argument).filter(|_| self.bytes > 0)?;
+        Some((binding.buffer, binding.offset..binding.offset.saturating_add(self.bytes)))
     }
 }
 
 /// The pairs of which one may be written over the other, each value where it was read.
-const IN_PLACE: [[&str; 2]; 2] = [["x", "y"], ["dy", "dx"]];
+const IN_PLACE: [[Argument; 2]; 2] = [[Argument::X, Argument::Y], [Argument::Dy, Argument::Dx]];
 
 /// Whether a kernel with these slots can write one over another.
 pub(crate) fn has_in_place(slots: &[Slot]) -> bool {
-    let has = |name: &str| slots.iter().any(|slot| slot.name == name);
-    IN_PLACE.iter().any(|pair| pair.iter().all(|name| has(name)))
+    let has = |argument: Argument| slots.iter().any(|slot| slot.name == argument.name());
+    IN_PLACE.iter().any(|pair| pair.iter().all(|argument| has(*argument)))
 }
 
-/// Whether one of two arguments is written just where the other is read.
-fn in_place(first: &Argument<'_>, second: &Argument<'_>, descriptor: &Descriptor) -> bool {
-    let paired = IN_PLACE.iter().any(|pair| pair.contains(&first.name) && pair.contains(&second.name));
-    let view = |name: &str| Tensor::ALL.into_iter().find(|t| t.name() == name).and_then(|t| descriptor.view_of(t));
-    paired && first.range() == second.range() && view(first.name) == view(second.name)
+/// Buffers, and the plan's arguments that they are for.
+pub(crate) struct Given<'a, 'b> {
+    pub requirements: &'b [Requirement],
+    pub to: &'b Bindings<'a>,
+    pub descriptor: &'b Descriptor,
 }
 
-/// No byte may be written by one argument and touched by another, but in place. Where `all_writable`, every
-/// binding is declared so, and WebGPU lets no two of those overlap even if neither is written.
-pub(crate) fn check_overlaps(
-    arguments: &[Argument<'_>],
-    descriptor: &Descriptor,
-    all_writable: bool,
-) -> Result<(), BindError> {
-    for (i, first) in arguments.iter().enumerate() {
-        for second in &arguments[i + 1..] {
-            let (Some((one, a)), Some((other, b))) = (first.range(), second.range()) else { continue };
-            let writes = all_writable || first.access == Access::Write || second.access == Access::Write;
-            let overlap = one == other && a.start < b.end && b.start < a.end;
-            if writes && overlap && !in_place(first, second, descriptor) {
-                return Err(BindError::Overlap { first: first.name, second: second.name });
+impl<'a> Given<'a, '_> {
+    fn requirement(&self, argument: Argument) -> Option<&Requirement> {
+        self.requirements.iter().find(|needed| needed.argument == argument)
+    }
+
+    /// Whether one of two arguments is written just where the other is read.
+    fn in_place(&self, first: &Requirement, second: &Requirement) -> bool {
+        let paired = IN_PLACE.iter().any(|pair| pair.contains(&first.argument) && pair.contains(&second.argument));
+        let view = |needed: &Requirement| needed.argument.tensor().and_then(|tensor| self.descriptor.view_of(tensor));
+        paired && first.range(self.to) == second.range(self.to) && view(first) == view(second)
+    }
+
+    /// No byte may be written by one argument and touched by another, but in place. Where `all_writable`, every
+    /// binding is declared so, and WebGPU lets no two of those overlap even if neither is written.
+    pub fn check_overlaps(&self, all_writable: bool) -> Result<(), BindError> {
+        for (i, first) in self.requirements.iter().enumerate() {
+            for second in &self.requirements[i + 1..] {
+                let (Some((one, a)), Some((other, b))) = (first.range(self.to), second.range(self.to)) else {
+                    continue;
+                };
+                let writes = all_writable || first.written || second.written;
+                let overlap = one == other && a.start < b.end && b.start < a.end;
+                if writes && overlap && !self.in_place(first, second) {
+                    let [first, second] = [first, second].map(|needed| needed.argument.name());
+                    return Err(BindError::Overlap { first, second });
+                }
             }
         }
-    }
-    Ok(())
-}
-
-/// A dispatch's slots with what is bound to them.
-pub(crate) struct Bindings<'a, 'b> {
-    arguments: &'b [Argument<'a>],
-    pieces: &'b [Piece],
-}
-
-impl<'a, 'b> Bindings<'a, 'b> {
-    pub fn new(arguments: &'b [Argument<'a>], dispatch: &'b Dispatch) -> Self {
-        Self { arguments, pieces: &dispatch.pieces }
+        Ok(())
     }
 
-    /// The argument that a slot takes, and which bytes of it.
-    fn get(&self, slot: &str) -> Option<(&'b Argument<'a>, u64, u64)> {
-        let find = |name: &str| self.arguments.iter().find(|argument| argument.name == name);
-        match self.pieces.iter().find(|piece| piece.slot == slot) {
-            Some(piece) => Some((find(piece.argument)?, piece.offset, piece.bytes)),
-            None => find(slot).map(|argument| (argument, 0, argument.needs)),
-        }
-    }
-
-    /// The name of the argument that a slot takes.
-    pub fn argument(&self, slot: &str) -> Option<&'static str> {
-        self.get(slot).map(|(argument, ..)| argument.name)
-    }
-
-    /// Whether one slot is written over another, in the kernels that know such.
-    pub fn in_place(&self, slots: &[Slot], descriptor: &Descriptor) -> bool {
-        let has = |name: &str| slots.iter().any(|slot| slot.name == name).then(|| self.get(name)).flatten();
-        IN_PLACE.iter().any(|[read, written]| match (has(read), has(written)) {
-            (Some((read, ..)), Some((written, ..))) => in_place(read, written, descriptor),
+    /// Whether a dispatch writes one slot over another, in the kernels that know such.
+    pub fn goes_in_place(&self, dispatch: &Dispatch, slots: &[Slot]) -> bool {
+        let has = |argument: Argument| {
+            let slot = slots.iter().find(|slot| slot.name == argument.name())?;
+            self.requirement(dispatch.argument(&slot.name)?.0)
+        };
+        IN_PLACE.iter().any(|[read, written]| match (has(*read), has(*written)) {
+            (Some(read), Some(written)) => self.in_place(read, written),
             _ => false,
         })
     }
 
-    /// Whether the dispatch would read and write the same buffer, if in different places. WebGPU allows a buffer
+    /// Whether a dispatch would read and write the same buffer, if in different places. WebGPU allows a buffer
     /// one usage a dispatch, so then every binding has to be a writable one.
-    pub fn share_a_buffer(&self, slots: &[Slot]) -> bool {
+    pub fn share_a_buffer(&self, dispatch: &Dispatch, slots: &[Slot]) -> bool {
         let bound = |access: Access| {
             let slots = slots.iter().filter(move |slot| slot.access == access);
-            slots.filter_map(|slot| Some(self.get(&slot.name)?.0.binding.as_ref()?.buffer))
+            slots.filter_map(|slot| Some(self.to.get(dispatch.argument(&slot.name)?.0)?.buffer))
         };
         bound(Access::Read).any(|read| bound(Access::Write).any(|written| read == written))
     }
 
-    /// The bind group. All arguments have been checked.
+    /// The bind group of a dispatch. All buffers have been checked.
     pub fn group(
         &self,
+        dispatch: &Dispatch,
         device: &wgpu::Device,
         pipeline: &Pipeline,
         params: BufferBinding<'_>,
@@ -167,11 +176,12 @@ impl<'a, 'b> Bindings<'a, 'b> {
             let resource = match slot.access {
                 Access::Uniform => params.clone(),
                 Access::Read | Access::Write => {
-                    let (argument, offset, bytes) = self.get(&slot.name)?;
-                    let binding = argument.binding.clone()?;
+                    let (argument, piece) = dispatch.argument(&slot.name)?;
+                    let binding = self.to.get(argument)?.clone();
                     // Just the bytes that are needed, so that a large buffer does not exceed the binding limit.
-                    let size = wgpu::BufferSize::new(bytes);
-                    BufferBinding { offset: binding.offset + offset, size, ..binding }
+                    let bytes = piece.unwrap_or(0..self.requirement(argument)?.bytes);
+                    let size = wgpu::BufferSize::new(bytes.end - bytes.start);
+                    BufferBinding { offset: binding.offset + bytes.start, size, ..binding }
                 }
             };
             Some(wgpu::BindGroupEntry { binding: slot.binding, resource: wgpu::BindingResource::Buffer(resource) })

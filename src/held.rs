@@ -94,7 +94,7 @@ impl Held {
 }
 
 impl Inner {
-    /// Takes out what is too many.
+    /// Requirement out what is too many.
     fn shrink(&mut self) -> Vec<(Cell, u64)> {
         let mut old = Vec::new();
         while self.cells.len() > self.most {

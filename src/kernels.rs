@@ -13,10 +13,6 @@ use crate::cache::{self, CacheError};
 use crate::descriptor::{Descriptor, Gradients};
 use crate::error::{BindError, PlanError};
 use crate::held::{Compiled, Held, lock};
-use crate::operations::{
-    ApplyBackward, Backward, Finalize, FinalizeBackward, Forward, FrozenBackward, Gather, GatherBackward, Inference,
-    Merge, MergeBackward, Normalize, UpdateRunning,
-};
 use crate::parallel::on_all_cores;
 use crate::plan::{Bound, Plan};
 use crate::recipe::{Capabilities, Choice, Operation, Recipe};
@@ -345,8 +341,8 @@ impl Kernels {
     ///
     /// # Errors
     /// [`PlanError`] where the descriptor makes no sense or asks too much of the device.
-    pub fn inference(&self, descriptor: &Descriptor) -> Result<Inference, PlanError> {
-        self.plan(descriptor, Operation::Inference).map(Inference)
+    pub fn inference(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::Inference)
     }
 
     /// A plan for the forward pass of training: y from the batch's own statistics, which are saved for
@@ -355,8 +351,8 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`inference`](Self::inference), and [`PlanError::OneValue`].
-    pub fn forward(&self, descriptor: &Descriptor) -> Result<Forward, PlanError> {
-        self.plan(descriptor, Operation::Forward).map(Forward)
+    pub fn forward(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::Forward)
     }
 
     /// A plan for the backward pass of training, through the statistics that the forward pass saved. Where the variance is
@@ -364,8 +360,8 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and [`PlanError::NoGradient`].
-    pub fn backward(&self, descriptor: &Descriptor, wanted: Gradients) -> Result<Backward, PlanError> {
-        self.plan(descriptor, Operation::Backward(wanted)).map(Backward)
+    pub fn backward(&self, descriptor: &Descriptor, wanted: Gradients) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::Backward(wanted))
     }
 
     /// A plan for the backward pass of inference (a frozen batch norm that is fine-tuned through): the
@@ -373,8 +369,8 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`inference`](Self::inference), and [`PlanError::NoGradient`].
-    pub fn frozen_backward(&self, descriptor: &Descriptor, wanted: Gradients) -> Result<FrozenBackward, PlanError> {
-        self.plan(descriptor, Operation::FrozenBackward(wanted)).map(FrozenBackward)
+    pub fn frozen_backward(&self, descriptor: &Descriptor, wanted: Gradients) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::FrozenBackward(wanted))
     }
 
     /// A plan that moves the running statistics by what a forward pass saved, and nothing else: for a forward
@@ -383,8 +379,8 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`inference`](Self::inference), and [`PlanError::NoRunning`].
-    pub fn update_running(&self, descriptor: &Descriptor) -> Result<UpdateRunning, PlanError> {
-        self.plan(descriptor, Operation::UpdateRunning).map(UpdateRunning)
+    pub fn update_running(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::UpdateRunning)
     }
 
     /// A plan that gathers the batch's statistics as values: counts, means and variances. They can be merged
@@ -393,16 +389,16 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`inference`](Self::inference), and [`PlanError::Option`] with groups, steps or a cumulative average.
-    pub fn gather(&self, descriptor: &Descriptor) -> Result<Gather, PlanError> {
-        self.plan(descriptor, Operation::Gather).map(Gather)
+    pub fn gather(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::Gather)
     }
 
     /// A plan that merges statistics of this many parts, in their order.
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
-    pub fn merge(&self, descriptor: &Descriptor, parts: u32) -> Result<Merge, PlanError> {
-        self.plan(descriptor, Operation::Merge(parts)).map(Merge)
+    pub fn merge(&self, descriptor: &Descriptor, parts: u32) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::Merge(parts))
     }
 
     /// A plan that makes of statistics what a training forward leaves: the saved ones, the running ones moved,
@@ -410,16 +406,16 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
-    pub fn finalize(&self, descriptor: &Descriptor) -> Result<Finalize, PlanError> {
-        self.plan(descriptor, Operation::Finalize).map(Finalize)
+    pub fn finalize(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::Finalize)
     }
 
     /// A plan that normalises by what [`finalize`](Self::finalize), or a forward pass, has saved.
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
-    pub fn normalize(&self, descriptor: &Descriptor) -> Result<Normalize, PlanError> {
-        self.plan(descriptor, Operation::Normalize).map(Normalize)
+    pub fn normalize(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::Normalize)
     }
 
     /// A plan that gathers the sums of the backward pass as values: Σdy and Σdy·x̂ a channel, which add up over
@@ -427,16 +423,16 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
-    pub fn gather_backward(&self, descriptor: &Descriptor) -> Result<GatherBackward, PlanError> {
-        self.plan(descriptor, Operation::GatherBackward).map(GatherBackward)
+    pub fn gather_backward(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::GatherBackward)
     }
 
     /// A plan that adds up the sums of this many parts, in their order.
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
-    pub fn merge_backward(&self, descriptor: &Descriptor, parts: u32) -> Result<MergeBackward, PlanError> {
-        self.plan(descriptor, Operation::MergeBackward(parts)).map(MergeBackward)
+    pub fn merge_backward(&self, descriptor: &Descriptor, parts: u32) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::MergeBackward(parts))
     }
 
     /// A plan that makes of sums dγ, dβ, and the three numbers a, b, c a channel of dx = a·dy + b·x + c, for a
@@ -444,16 +440,16 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
-    pub fn finalize_backward(&self, descriptor: &Descriptor) -> Result<FinalizeBackward, PlanError> {
-        self.plan(descriptor, Operation::FinalizeBackward).map(FinalizeBackward)
+    pub fn finalize_backward(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::FinalizeBackward)
     }
 
     /// A plan that computes dx from sums.
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
-    pub fn apply_backward(&self, descriptor: &Descriptor) -> Result<ApplyBackward, PlanError> {
-        self.plan(descriptor, Operation::ApplyBackward).map(ApplyBackward)
+    pub fn apply_backward(&self, descriptor: &Descriptor) -> Result<Plan, PlanError> {
+        self.plan(descriptor, Operation::ApplyBackward)
     }
 
     /// How an operation would be computed, without compiling anything.
@@ -464,7 +460,11 @@ impl Kernels {
         Recipe::new(descriptor, operation, self.capabilities(), &self.tuning, &self.choice)
     }
 
-    fn plan(&self, descriptor: &Descriptor, operation: Operation) -> Result<Plan, PlanError> {
+    /// A plan for any operation; those above are by name.
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn plan(&self, descriptor: &Descriptor, operation: Operation) -> Result<Plan, PlanError> {
         let recipe = self.recipe(descriptor, operation)?;
         Plan::new(self.clone(), descriptor, recipe)
     }

@@ -5,14 +5,12 @@ use std::num::NonZeroU64;
 
 use wgpu::{BufferBinding, BufferUsages};
 
+use crate::argument::{Argument, Bindings};
 use crate::buffer;
-use crate::descriptor::{Descriptor, Gradients, Kept, Layout, Running, Types};
-use crate::error::{Error, PlanError};
+use crate::descriptor::{Descriptor, Gradients, Layout, Running, Types};
+use crate::error::{BindError, Error, PlanError};
 use crate::kernels::Kernels;
-use crate::operations::{
-    BackwardBindings, Extras, Forward, ForwardBindings, FrozenBackwardBindings, InferenceBindings, RunningBindings,
-};
-use crate::plan::Bound;
+use crate::plan::{Bound, Plan};
 use crate::sizes;
 
 const USAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
@@ -134,181 +132,82 @@ impl BatchNorm {
         self.options.clone().of_shape(shape)
     }
 
-    /// Binds inference: y from the running statistics, which stay as they are.
+    /// Binds inference, y from the running statistics, which stay as they are: x and y, and what the layer's options ask
+    /// for besides, which is the residual and, without running statistics, a mask and a health counter. All else is the
+    /// layer's own.
     ///
     /// # Errors
-    /// As [`Kernels::inference`] and [`Inference::bind`](crate::Inference::bind); a shape with another
-    /// number of channels than the layer is a [`BindError::Size`](crate::BindError::Size) of γ.
-    pub fn inference(&self, shape: &[usize], x: BufferBinding<'_>, y: BufferBinding<'_>) -> Result<Bound, Error> {
-        self.inference_with(shape, x, y, Extras::default())
-    }
-
-    /// The same with what comes with options: the residual, and, of a layer without running statistics, a mask and a
-    /// health counter.
-    ///
-    /// # Errors
-    /// As [`inference`](Self::inference).
-    pub fn inference_with(
-        &self,
-        shape: &[usize],
-        x: BufferBinding<'_>,
-        y: BufferBinding<'_>,
-        extras: Extras<'_>,
-    ) -> Result<Bound, Error> {
+    /// As [`Kernels::inference`] and [`Plan::bind`]; a shape with another number of channels than the layer is a
+    /// [`BindError::Size`] of γ.
+    pub fn inference(&self, shape: &[usize], to: &Bindings<'_>) -> Result<Bound, Error> {
         let descriptor = self.descriptor(shape);
-        let [gamma, beta] = self.affine();
-        if descriptor.running.is_some() {
-            let plan = self.kernels.inference(&descriptor)?;
-            let running = self.running_bindings();
-            let scratch = match plan.scratch_bytes() {
-                0 => None,
-                bytes => Some(self.buffer("batchnorm scratch", bytes)?),
-            };
-            let scratch = scratch.as_ref().map(wgpu::Buffer::as_entire_buffer_binding);
-            return Ok(plan.bind(&InferenceBindings { x, y, gamma, beta, running, scratch, extras })?);
-        }
-        let plan = self.kernels.forward(&descriptor)?;
-        let [saved, scratch, signs] = self.workspace(&plan, 0)?;
-        Ok(plan.bind(&ForwardBindings {
-            x,
-            y,
-            gamma,
-            beta,
-            running: None,
-            counter: None,
-            saved: saved.as_entire_buffer_binding(),
-            scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras { signs: signs_of(&plan, &signs), ..extras },
-        })?)
+        let plan = match descriptor.running {
+            Some(_) => self.kernels.inference(&descriptor)?,
+            None => self.kernels.forward(&descriptor)?,
+        };
+        let workspace = self.workspace(&[&plan])?;
+        check_used(to, &[&plan])?;
+        Ok(plan.bind(&self.own(&workspace, to).taken_by(&plan))?)
     }
 
-    /// Binds a training step on x of this shape: [`Training::forward`] and [`Training::backward`], with
-    /// buffers of their own for what passes between them and for the gradients of γ and β.
+    /// Binds a training step on x of this shape, [`Training::forward`] and [`Training::backward`], with buffers of the
+    /// layer's own for what passes between them and for the gradients of γ and β. It takes x, y, dy and dx, and what the
+    /// layer's options ask for besides: a mask, the residual and its gradient, a health counter.
     ///
     /// # Errors
-    /// As [`Kernels::forward`], [`Kernels::backward`] and their `bind`.
-    pub fn training(
-        &self,
-        shape: &[usize],
-        x: BufferBinding<'_>,
-        y: BufferBinding<'_>,
-        dy: BufferBinding<'_>,
-        dx: BufferBinding<'_>,
-    ) -> Result<Training, Error> {
-        self.training_with(shape, x, y, dy, dx, Extras::default())
-    }
-
-    /// The same with what comes with options: a mask, the residual and its gradient, a health counter. (β and the
-    /// bits that pass from forward to backward are the layer's own.)
-    ///
-    /// # Errors
-    /// As [`training`](Self::training).
-    pub fn training_with(
-        &self,
-        shape: &[usize],
-        x: BufferBinding<'_>,
-        y: BufferBinding<'_>,
-        dy: BufferBinding<'_>,
-        dx: BufferBinding<'_>,
-        extras: Extras<'_>,
-    ) -> Result<Training, Error> {
+    /// As [`Kernels::forward`], [`Kernels::backward`] and [`Plan::bind`].
+    pub fn training(&self, shape: &[usize], to: &Bindings<'_>) -> Result<Training, Error> {
         let descriptor = self.descriptor(shape);
         let forward = self.kernels.forward(&descriptor)?;
         let backward = self.kernels.backward(&descriptor, Gradients::ALL)?;
-        let [saved, scratch, signs] = self.workspace(&forward, backward.scratch_bytes())?;
+        let workspace = self.workspace(&[&forward, &backward])?;
         let (dgamma, dbeta) = (self.gradient("batchnorm dgamma")?, self.gradient("batchnorm dbeta")?);
-        let [gamma, beta] = self.affine();
-        let Extras { valid, residual, dresidual, health, .. } = extras;
-        let signs = signs_of(&forward, &signs);
-        let source = if descriptor.from_y { y.clone() } else { x.clone() };
-        let kept_residual = residual.clone().filter(|_| forward.kept() == Kept::Residual);
-        let forward = forward.bind(&ForwardBindings {
-            x,
-            y,
-            gamma: gamma.clone(),
-            beta: beta.clone(),
-            running: descriptor.running.map(|_| self.running_bindings()),
-            counter: descriptor.running.map(|_| self.batches.as_entire_buffer_binding()),
-            saved: saved.as_entire_buffer_binding(),
-            scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras {
-                valid: valid.clone(),
-                residual,
-                health: health.clone(),
-                signs: signs.clone(),
-                ..Extras::default()
-            },
-        })?;
-        let backward = backward.bind(&BackwardBindings {
-            x: source,
-            dy,
-            gamma,
-            saved: saved.as_entire_buffer_binding(),
-            dx: Some(dx),
-            dgamma: Some(dgamma.as_entire_buffer_binding()),
-            dbeta: Some(dbeta.as_entire_buffer_binding()),
-            scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras {
-                valid,
-                residual: kept_residual,
-                dresidual,
-                signs,
-                health: health.filter(|_| descriptor.from_y),
-                beta,
-            },
-        })?;
+        check_used(to, &[&forward, &backward])?;
+        let to = self.own(&workspace, to).dgamma(&dgamma).dbeta(&dbeta);
+        let source = to.get(if descriptor.from_y { Argument::Y } else { Argument::X }).cloned();
+        let bound = [forward.bind(&to.taken_by(&forward))?, backward.bind(&to.x(source).taken_by(&backward))?];
+        let [forward, backward] = bound;
+        let [saved, ..] = workspace;
         Ok(Training { forward, backward, saved, dgamma, dbeta })
     }
 
-    /// Binds the backward pass of inference, for a network trained through this layer while it is
-    /// frozen: dx alone, from dy. Not for a layer with an activation, whose backward pass needs x too: see
-    /// [`Kernels::frozen_backward`].
+    /// Binds the backward pass of inference, for a network trained through this layer while it is frozen: dx from dy, and,
+    /// in a layer with an activation, from x.
     ///
     /// # Errors
-    /// As [`Kernels::frozen_backward`] and its `bind`.
-    pub fn frozen_backward(
-        &self,
-        shape: &[usize],
-        dy: BufferBinding<'_>,
-        dx: BufferBinding<'_>,
-    ) -> Result<Bound, Error> {
+    /// As [`Kernels::frozen_backward`] and [`Plan::bind`].
+    pub fn frozen_backward(&self, shape: &[usize], to: &Bindings<'_>) -> Result<Bound, Error> {
         let plan = self.kernels.frozen_backward(&self.descriptor(shape), Gradients::DX)?;
-        Ok(plan.bind(&FrozenBackwardBindings {
-            x: None,
-            dy,
-            gamma: self.affine()[0].clone(),
-            running: self.running_bindings(),
-            dx: Some(dx),
-            dgamma: None,
-            dbeta: None,
-            scratch: None,
-            extras: Extras::default(),
-        })?)
+        let workspace = self.workspace(&[&plan])?;
+        check_used(to, &[&plan])?;
+        Ok(plan.bind(&self.own(&workspace, to).taken_by(&plan))?)
     }
 
-    /// γ and β, as far as the options have them.
-    fn affine(&self) -> [Option<BufferBinding<'_>>; 2] {
-        let Descriptor { gamma, beta, .. } = self.options;
-        [gamma.then(|| self.parameter(&self.gamma)), beta.then(|| self.parameter(&self.beta))]
+    /// The caller's buffers and the layer's own, of which a plan takes what it needs. γ, β and the running statistics are
+    /// bound with their sizes, so that a shape of other channels is refused.
+    fn own<'a>(&'a self, [saved, scratch, signs]: &'a [wgpu::Buffer; 3], to: &Bindings<'a>) -> Bindings<'a> {
+        let parameter = |buffer| BufferBinding { buffer, offset: 0, size: NonZeroU64::new(4 * self.channels as u64) };
+        let whole =
+            |buffer: &'a wgpu::Buffer| BufferBinding { buffer, offset: 0, size: NonZeroU64::new(buffer.size()) };
+        to.clone()
+            .gamma(parameter(&self.gamma))
+            .beta(parameter(&self.beta))
+            .running_mean(whole(&self.running_mean))
+            .running_variance(whole(&self.running_variance))
+            .counter(&self.batches)
+            .saved(saved)
+            .scratch(scratch)
+            .signs(signs)
     }
 
-    /// Saved statistics, scratch and the activation's signs.
-    fn workspace(&self, forward: &Forward, scratch: u64) -> Result<[wgpu::Buffer; 3], PlanError> {
+    /// Saved statistics, scratch and the activation's signs, as large as any of these plans wants them.
+    fn workspace(&self, plans: &[&Plan]) -> Result<[wgpu::Buffer; 3], PlanError> {
+        let most = |bytes: fn(&Plan) -> u64| plans.iter().map(|plan| bytes(plan)).max().unwrap_or(0);
         Ok([
-            self.buffer("batchnorm saved", forward.saved_bytes())?,
-            self.buffer("batchnorm scratch", forward.scratch_bytes().max(scratch))?,
-            self.buffer("batchnorm signs", forward.signs_bytes())?,
+            self.buffer("batchnorm saved", most(Plan::saved_bytes))?,
+            self.buffer("batchnorm scratch", most(Plan::scratch_bytes))?,
+            self.buffer("batchnorm signs", most(Plan::signs_bytes))?,
         ])
-    }
-
-    /// With its size, so that a shape of other channels is refused.
-    fn parameter<'a>(&self, buffer: &'a wgpu::Buffer) -> BufferBinding<'a> {
-        BufferBinding { buffer, offset: 0, size: NonZeroU64::new(4 * self.channels as u64) }
-    }
-
-    fn running_bindings(&self) -> RunningBindings<'_> {
-        let whole = |buffer| BufferBinding { buffer, offset: 0, size: NonZeroU64::new(buffer.size()) };
-        RunningBindings { mean: whole(&self.running_mean), variance: whole(&self.running_variance) }
     }
 
     fn gradient(&self, label: &'static str) -> Result<wgpu::Buffer, PlanError> {
@@ -329,9 +228,10 @@ fn counting(running: Running) -> Running {
     Running { counts_batches: true, ..running }
 }
 
-/// The signs, where a plan has them.
-fn signs_of<'a>(forward: &Forward, signs: &'a wgpu::Buffer) -> Option<BufferBinding<'a>> {
-    (forward.kept() == Kept::Signs).then(|| signs.as_entire_buffer_binding())
+/// Refuses a buffer that none of the plans has a use for.
+fn check_used(to: &Bindings<'_>, plans: &[&Plan]) -> Result<(), BindError> {
+    let unused = to.arguments().find(|argument| plans.iter().all(|plan| plan.refuses(*argument)));
+    unused.map_or(Ok(()), |argument| Err(BindError::Unused { argument: argument.name() }))
 }
 
 /// A training step bound to buffers. Record [`forward`](Self::forward), whatever computes dy, then

@@ -19,7 +19,7 @@
 #![cfg_attr(feature = "gpu", doc = "```")]
 #![cfg_attr(not(feature = "gpu"), doc = "```ignore")]
 //! use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferUsages};
-//! use wgpu_batchnorm::{Descriptor, Error, Extras, ForwardBindings, Kernels, Layout, RunningBindings};
+//! use wgpu_batchnorm::{Bindings, Descriptor, Error, Kernels, Layout};
 //!
 //! # fn main() -> Result<(), Error> {
 //! # let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
@@ -34,20 +34,10 @@
 //! let [x, y] = [(); 2].map(|()| buffer(4 * 32 * 64 * 56 * 56));
 //! let [gamma, beta, mean, variance] = [(); 4].map(|()| buffer(4 * 64));
 //! let (saved, scratch) = (buffer(plan.saved_bytes()), buffer(plan.scratch_bytes()));
-//! let bound = plan.bind(&ForwardBindings {
-//!     x: x.as_entire_buffer_binding(),
-//!     y: y.as_entire_buffer_binding(),
-//!     gamma: Some(gamma.as_entire_buffer_binding()),
-//!     beta: Some(beta.as_entire_buffer_binding()),
-//!     running: Some(RunningBindings {
-//!         mean: mean.as_entire_buffer_binding(),
-//!         variance: BufferBinding { buffer: &variance, offset: 0, size: None },
-//!     }),
-//!     counter: None,
-//!     saved: saved.as_entire_buffer_binding(),
-//!     scratch: Some(scratch.as_entire_buffer_binding()),
-//!     extras: Extras::default(),
-//! })?;
+//! // What the plan takes, by name; `plan.arguments()` lists it.
+//! let statistics = BufferBinding { buffer: &mean, offset: 0, size: None };
+//! let to = Bindings::new().x(&x).y(&y).gamma(&gamma).beta(&beta).running_mean(statistics).running_variance(&variance);
+//! let bound = plan.bind(&to.saved(&saved).scratch(&scratch))?;
 //!
 //! let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
 //! let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -60,20 +50,20 @@
 //!
 //! # Operations
 //!
-//! | plan | computes | bound with |
-//! |---|---|---|
-//! | [`Kernels::inference`] | y from the running statistics | [`InferenceBindings`] |
-//! | [`Kernels::forward`] | y from the batch's statistics, which are saved and move the running ones | [`ForwardBindings`] |
-//! | [`Kernels::backward`] | dx, dγ, dβ, those wanted, through the saved statistics | [`BackwardBindings`] |
-//! | [`Kernels::update_running`] | the running statistics, moved by what a forward pass saved | [`UpdateRunningBindings`] |
-//! | [`Kernels::frozen_backward`] | the same through the running statistics, as constants | [`FrozenBackwardBindings`] |
+//! | plan | computes | takes | gives |
+//! |---|---|---|---|
+//! | [`Kernels::inference`] | y from the running statistics | x, γ, β, running statistics | y |
+//! | [`Kernels::forward`] | y from the batch's statistics, which are saved and move the running ones | x, γ, β | y, saved; moves running statistics and counter |
+//! | [`Kernels::backward`] | gradients through the saved statistics | x, dy, γ, saved | dx, dγ, dβ, those wanted |
+//! | [`Kernels::frozen_backward`] | gradients through the running statistics, as constants | x, dy, γ, running statistics | dx, dγ, dβ, those wanted |
+//! | [`Kernels::update_running`] | the running statistics, moved by what a forward pass saved | saved | moves running statistics and counter |
 //!
-//! | [`Kernels::gather`] and others | a pass in steps, whose statistics are values of the caller's | [`GatherBindings`] and others |
+//! Each is a [`Plan`], which is bound to [`Bindings`]: to the buffers that [`Plan::arguments`] lists.
 //!
 //! x is of any rank from 2, with the channel axis second or last ([`Layout`]), dense or as a [`View`] says, in f32,
 //! f16 or bf16 ([`Types`]). γ and β are there or not, each on its own. What else there is are options of the
-//! [`Descriptor`], each with its formula: [`Padding`], [`Over`], [`Renorm`], [`Epilogue`], [`Health`]; their buffers
-//! are bound as [`Extras`].
+//! [`Descriptor`], each with its formula: [`Padding`], [`Over`], [`Renorm`], [`Epilogue`], [`Health`]; some have a buffer of
+//! their own ([`Argument`]).
 //!
 //! [`BatchNorm`] is a layer on top of these that owns γ, β, the running statistics and the batch counter.
 //! With the feature `checkpoint` it loads and saves safetensors under PyTorch's names. [`fold`] merges a
@@ -131,6 +121,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
+mod argument;
 mod bind;
 mod buffer;
 mod cache;
@@ -144,7 +135,6 @@ pub mod gpu;
 mod held;
 mod kernels;
 mod layer;
-mod operations;
 mod parallel;
 mod plan;
 mod planner;
@@ -158,6 +148,8 @@ pub mod tuning;
 pub mod verify;
 pub mod walk;
 
+pub use argument::{Argument, Bindings, IntoBinding};
+pub use bind::Requirement;
 pub use cache::CacheError;
 pub use descriptor::{
     Activation, Convention, Descriptor, Epilogue, Float, Gradients, Health, Kept, Layout, Mask, Momentum, NoValue,
@@ -171,13 +163,6 @@ pub use gpu::Gpu;
 pub use held::Compiled;
 pub use kernels::{Kernels, Sharing};
 pub use layer::{BatchNorm, Training};
-pub use operations::{
-    ApplyBackward, ApplyBackwardBindings, Backward, BackwardBindings, Extras, Finalize, FinalizeBackward,
-    FinalizeBackwardBindings, FinalizeBindings, Forward, ForwardBindings, FrozenBackward, FrozenBackwardBindings,
-    Gather, GatherBackward, GatherBackwardBindings, GatherBindings, Inference, InferenceBindings, Merge, MergeBackward,
-    MergeBackwardBindings, MergeBindings, Normalize, NormalizeBindings, RunningBindings, UpdateRunning,
-    UpdateRunningBindings,
-};
 pub use plan::{Bound, Plan};
 pub use recipe::Choice;
 pub use statistics::Statistics;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use wgpu::BufferBinding;
 
-use crate::bind::{self, Argument, Bindings};
+use crate::argument::{Argument, Bindings};
+use crate::bind::{Given, Requirement};
 use crate::buffer;
-use crate::descriptor::{Descriptor, Kept, Tensor};
+use crate::descriptor::{Descriptor, Kept};
 use crate::error::{BindError, PlanError};
 use crate::kernels::{Kernels, Pipeline};
-use crate::operations::{Extras, RunningBindings};
-use crate::recipe::{Dispatch, Params, Recipe};
+use crate::recipe::{Operation, Params, Recipe};
 use crate::shader::{Access, Permutation, Slot};
 
 /// From the numbers of one dispatch to those of the next: what offsets of uniform buffers are multiples of on
@@ -26,6 +26,8 @@ pub struct Plan {
     recipe: Recipe,
     /// The buffers of each dispatch's kernel.
     slots: Vec<Vec<Slot>>,
+    /// The buffers that all dispatches together are bound to.
+    requirements: Vec<Requirement>,
     /// Each dispatch's kernel in the form that is expected, so that binding finds it whatever was let go meanwhile.
     expected: Vec<(Permutation, Arc<Pipeline>)>,
     /// The numbers of each dispatch as the kernels read them; written once, so that recordings cannot disturb
@@ -38,7 +40,8 @@ impl Plan {
         let forms = kernels.expected(&recipe);
         let pipelines = kernels.pipelines(&forms)?;
         let expected = forms.into_iter().zip(pipelines).collect();
-        let slots = recipe.dispatches.iter().map(|dispatch| dispatch.permutation.slots()).collect();
+        let slots: Vec<_> = recipe.dispatches.iter().map(|dispatch| dispatch.permutation.slots()).collect();
+        let requirements = Requirement::of(&recipe, &slots);
         let mut contents = vec![0; PARAMS_STRIDE * recipe.dispatches.len()];
         for (dispatch, place) in recipe.dispatches.iter().zip(contents.chunks_mut(PARAMS_STRIDE)) {
             place[..size_of::<Params>()].copy_from_slice(bytemuck::bytes_of(&dispatch.params));
@@ -49,7 +52,7 @@ impl Plan {
             bytes: contents.len() as u64,
             message,
         })?;
-        Ok(Self { kernels, descriptor: descriptor.clone(), recipe, slots, expected, params })
+        Ok(Self { kernels, descriptor: descriptor.clone(), recipe, slots, requirements, expected, params })
     }
 
     /// What is normalised.
@@ -97,128 +100,75 @@ impl Plan {
         self.recipe.bytes_written
     }
 
-    pub(crate) fn tensor<'a>(
-        &self,
-        tensor: Tensor,
-        binding: Option<&BufferBinding<'a>>,
-        access: Access,
-    ) -> Argument<'a> {
-        self.argument(tensor.name(), binding, access)
+    /// The buffers that [`bind`](Self::bind) needs, in the order of [`Argument::ALL`]: which, how many bytes of each, and
+    /// whether they are written.
+    pub fn arguments(&self) -> &[Requirement] {
+        &self.requirements
     }
 
-    /// x of the backward pass, which may be y.
-    pub(crate) fn x_or_y<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        self.argument("x", binding, Access::Read)
-    }
-
-    /// γ, β and their gradients.
-    pub(crate) fn parameter<'a>(
-        &self,
-        name: &'static str,
-        binding: Option<&BufferBinding<'a>>,
-        access: Access,
-    ) -> Argument<'a> {
-        self.argument(name, binding, access)
-    }
-
-    /// γ or β of a backward pass: given without being looked at, it is passed over.
-    pub(crate) fn optional_parameter<'a>(
-        &self,
-        name: &'static str,
-        binding: Option<&BufferBinding<'a>>,
-    ) -> Argument<'a> {
-        self.if_used(self.parameter(name, binding, Access::Read))
-    }
-
-    /// The argument, passed over where no kernel looks at it.
-    pub(crate) fn if_used<'a>(&self, argument: Argument<'a>) -> Argument<'a> {
-        let pieces = || self.recipe.dispatches.iter().flat_map(|dispatch| &dispatch.pieces);
-        let renamed = |slot: &str| pieces().any(|piece| piece.slot == slot && piece.argument != slot);
-        let used = self.slots.iter().flatten().any(|slot| slot.name == argument.name && !renamed(&slot.name));
-        if used { argument } else { Argument { binding: None, ..argument } }
-    }
-
-    pub(crate) fn running<'a>(&self, to: Option<&RunningBindings<'a>>, access: Access) -> [Argument<'a>; 2] {
-        [
-            self.argument("running_mean", to.map(|running| &running.mean), access),
-            self.argument("running_variance", to.map(|running| &running.variance), access),
-        ]
-    }
-
-    pub(crate) fn counter<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        self.argument("counter", binding, Access::Write)
-    }
-
-    pub(crate) fn saved<'a>(&self, binding: &BufferBinding<'a>, access: Access) -> Argument<'a> {
-        self.argument("saved", Some(binding), access)
-    }
-
-    /// Planes of C values f32.
-    pub(crate) fn planes<'a>(&self, name: &'static str, binding: &BufferBinding<'a>, access: Access) -> Argument<'a> {
-        self.argument(name, Some(binding), access)
-    }
-
-    pub(crate) fn scratch<'a>(&self, binding: Option<&BufferBinding<'a>>) -> Argument<'a> {
-        self.argument("scratch", binding, Access::Write)
-    }
-
-    /// What comes with options.
-    pub(crate) fn extras<'a>(&self, extras: &Extras<'a>, signs: Access) -> Vec<Argument<'a>> {
-        vec![
-            self.argument("valid", extras.valid.as_ref(), Access::Read),
-            self.tensor(Tensor::Residual, extras.residual.as_ref(), Access::Read),
-            self.tensor(Tensor::Dresidual, extras.dresidual.as_ref(), Access::Write),
-            // Where none are kept, they may be given all the same.
-            Argument { needs: self.recipe.signs_bytes, ..self.argument("signs", extras.signs.as_ref(), signs) },
-            self.argument("health", extras.health.as_ref(), Access::Write),
-        ]
-    }
-
-    fn argument<'a>(&self, name: &'static str, binding: Option<&BufferBinding<'a>>, access: Access) -> Argument<'a> {
-        let needs = self.recipe.argument_bytes(name).unwrap_or(0);
-        Argument { name, binding: binding.cloned(), needs, access }
-    }
-
-    pub(crate) fn bind(&self, arguments: &[Argument<'_>]) -> Result<Bound, BindError> {
-        let dispatches: Vec<(Bindings<'_, '_>, &Dispatch, &[Slot])> = (self.recipe.dispatches.iter().zip(&self.slots))
-            .map(|(dispatch, slots)| (Bindings::new(arguments, dispatch), dispatch, &slots[..]))
-            .collect();
-        let used = |name: &str| {
-            let uses = |bindings: &Bindings<'_, '_>, slot: &Slot| bindings.argument(&slot.name) == Some(name);
-            dispatches.iter().any(|(bindings, _, slots)| slots.iter().any(|slot| uses(bindings, slot)))
-        };
-        // Of an empty batch next to nothing is used.
-        let empty = self.descriptor.shape.contains(&0);
-        for argument in arguments.iter().filter(|argument| !empty || used(argument.name)) {
-            argument.check(used(argument.name), self.kernels.alignment(), &self.descriptor)?;
+    /// Binds buffers. y may be x itself, and dx may be dy: then it is written over it.
+    ///
+    /// # Errors
+    /// [`BindError`] where a buffer is missing, too small, misaligned, without `STORAGE`, overlaps another that is
+    /// written, was destroyed or is another device's of the same [`wgpu::Instance`], where the plan has no use for it, or
+    /// where the device is lost (but for browsers, which do not let one know).
+    ///
+    /// # Panics
+    /// wgpu may, of a buffer of another instance (each [`Gpu`](crate::Gpu) has one of its own): it looks for it by a
+    /// number that says something else there.
+    pub fn bind(&self, to: &Bindings<'_>) -> Result<Bound, BindError> {
+        if let Some(argument) = to.arguments().find(|argument| self.refuses(*argument)) {
+            return Err(BindError::Unused { argument: argument.name() });
         }
-        bind::check_overlaps(arguments, &self.descriptor, false)?;
-        let mut forms = Vec::with_capacity(dispatches.len());
-        for (bindings, dispatch, slots) in &dispatches {
-            let (form, one_buffer) = if bindings.in_place(slots, &self.descriptor) {
+        for needed in &self.requirements {
+            needed.check(to.get(needed.argument), self.kernels.alignment(), &self.descriptor)?;
+        }
+        let given = Given { requirements: &self.requirements, to, descriptor: &self.descriptor };
+        given.check_overlaps(false)?;
+        let dispatches = || self.recipe.dispatches.iter().zip(&self.slots);
+        let mut forms = Vec::with_capacity(self.slots.len());
+        for (dispatch, slots) in dispatches() {
+            let (form, one_buffer) = if given.goes_in_place(dispatch, slots) {
                 let form = dispatch.permutation.in_place();
-                (form, bindings.share_a_buffer(&form.slots()))
+                (form, given.share_a_buffer(dispatch, &form.slots()))
             } else {
-                (dispatch.permutation, bindings.share_a_buffer(slots))
+                (dispatch.permutation, given.share_a_buffer(dispatch, slots))
             };
             if one_buffer {
-                bind::check_overlaps(arguments, &self.descriptor, true)?;
+                given.check_overlaps(true)?;
             }
             forms.push(if one_buffer { form.for_one_buffer() } else { form });
         }
         let pipelines = self.pipelines(&forms)?;
         buffer::alive(self.kernels.device()).map_err(|message| BindError::Refused { message })?;
-        let mut bound = Vec::with_capacity(dispatches.len());
-        for (i, ((bindings, dispatch, _), pipeline)) in dispatches.iter().zip(pipelines).enumerate() {
+        let mut bound = Vec::with_capacity(pipelines.len());
+        for (i, (dispatch, pipeline)) in self.recipe.dispatches.iter().zip(pipelines).enumerate() {
             let params = BufferBinding {
                 buffer: &self.params,
                 offset: (i * PARAMS_STRIDE) as u64,
                 size: NonZeroU64::new(size_of::<Params>() as u64),
             };
-            let bind_group = bindings.group(self.kernels.device(), &pipeline, params)?;
+            let bind_group = given.group(dispatch, self.kernels.device(), &pipeline, params)?;
             bound.push(BoundDispatch { pipeline, bind_group, grid: dispatch.grid });
         }
         Ok(Bound { dispatches: bound })
+    }
+
+    /// Whether to have been given a buffer for this must be a mistake: no dispatch looks at it, nor would one for
+    /// another batch or other options.
+    pub(crate) fn refuses(&self, argument: Argument) -> bool {
+        use Argument::*;
+        let passed_over = match (self.recipe.operation, argument) {
+            (_, Scratch) => true,
+            // Kept only where there is an activation that needs them.
+            (_, Signs) => self.recipe.signs_bytes == 0,
+            // Whether a backward pass needs γ, β, x or the statistics depends on what is wanted of it.
+            (Operation::Backward(_) | Operation::GatherBackward | Operation::ApplyBackward, Gamma | Beta) => true,
+            (Operation::FrozenBackward(_), X | Gamma | Beta | RunningMean | RunningVariance) => true,
+            // An empty batch has next to no use for anything.
+            _ => self.descriptor.shape.contains(&0),
+        };
+        !passed_over && self.requirements.iter().all(|needed| needed.argument != argument)
     }
 
     /// The pipelines of the dispatches in these forms: compiled already where they are as was expected.

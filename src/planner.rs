@@ -8,6 +8,7 @@ mod geometry;
 mod stretches;
 mod windows;
 
+use crate::argument::Argument;
 use crate::descriptor::{Activation, Descriptor, Extent, Gradients, Kept, Over, Padding, Tensor};
 use crate::error::PlanError;
 use crate::recipe::{Capabilities, Choice, Dispatch, Operation, Params, Recipe, Regime};
@@ -189,9 +190,9 @@ impl Planner<'_> {
             bands,
             dispatches,
             scratch_bytes,
-            saved_bytes: if saves { self.sizes.bytes("saved") } else { 0 },
+            saved_bytes: if saves { self.sizes.bytes(Argument::Saved) } else { 0 },
             kept: self.kept(),
-            signs_bytes: if uses_signs { self.sizes.bytes("signs") } else { 0 },
+            signs_bytes: if uses_signs { self.sizes.bytes(Argument::Signs) } else { 0 },
             bytes_read,
             bytes_written,
             sizes: self.sizes.clone(),
@@ -239,22 +240,24 @@ impl Planner<'_> {
     /// Checks that the device binds as much as each dispatch does, and that kernels can count it.
     fn check_bindings(&self, dispatches: &[Dispatch], scratch: u64) -> Result<(), PlanError> {
         let (limit, has) = ("max_storage_buffer_binding_size", self.capabilities.binding_bytes);
-        for Dispatch { permutation, pieces, .. } in dispatches {
-            for slot in permutation.slots().iter().filter(|slot| slot.access != Access::Uniform) {
-                let (what, needs) = match pieces.iter().find(|piece| piece.slot == slot.name) {
-                    Some(piece) => (piece.argument, piece.bytes),
-                    None => self.sizes.get(&slot.name).unwrap_or(("scratch", scratch)),
+        for dispatch in dispatches {
+            let permutation = &dispatch.permutation;
+            for slot in permutation.slots() {
+                let Some((argument, piece)) = dispatch.argument(&slot.name) else { continue };
+                let what = argument.name();
+                let needs = match (piece, argument) {
+                    (Some(piece), _) => piece.end - piece.start,
+                    (None, Argument::Scratch) => scratch,
+                    (None, argument) => self.sizes.bytes(argument),
                 };
                 if needs > has {
                     return Err(PlanError::Limit { what, needs, limit, has });
                 }
                 // Tensors and records are counted in V, what there is a channel in words.
                 let wide = if permutation.flags.has(Flag::Wide) { 4 } else { 1 };
-                let element = match slot.name.as_str() {
-                    "scratch" => 4 * wide,
-                    name if Tensor::ALL.iter().any(|tensor| tensor.name() == name) => {
-                        self.descriptor.types.x.bytes() * wide
-                    }
+                let element = match Argument::named(&slot.name) {
+                    Some(Argument::Scratch) => 4 * wide,
+                    Some(argument) if argument.tensor().is_some() => self.descriptor.types.x.bytes() * wide,
                     _ => 4,
                 };
                 let (needs, limit, has) = (needs / element, "a 32-bit index", u64::from(u32::MAX));
@@ -417,14 +420,17 @@ impl Planner<'_> {
     /// once.
     fn traffic(&self, dispatches: &[Dispatch], geometry: Geometry, scratch: u64, bands: bool) -> (u64, u64) {
         let x = self.values() * self.descriptor.types.x.bytes();
-        let size = |name: &str| match name {
-            "gamma" | "beta" | "dgamma" | "dbeta" | "running_mean" | "running_variance" | "signs" | "valid" => {
-                self.sizes.get(name).map_or(0, |(_, bytes)| bytes)
+        let size = |argument: Argument| {
+            use Argument::*;
+            match argument {
+                Gamma | Beta | Dgamma | Dbeta | RunningMean | RunningVariance | Signs | Valid => {
+                    self.sizes.bytes(argument)
+                }
+                Saved => 4 * self.sizes.units,
+                // In bands.
+                argument if argument.tensor().is_some() => x,
+                _ => 0,
             }
-            "saved" => 4 * self.sizes.units,
-            // In bands.
-            name if Tensor::ALL.iter().any(|tensor| tensor.name() == name) => x,
-            _ => 0,
         };
         // A window has its share of the tensors.
         let streams = |dispatch: &Dispatch| {
@@ -437,17 +443,17 @@ impl Planner<'_> {
         let mut once = std::collections::HashSet::new();
         for dispatch in dispatches {
             for slot in dispatch.permutation.slots() {
-                let name = slot.name.as_str();
-                let tensor = Tensor::ALL.iter().any(|tensor| tensor.name() == name);
-                let writes = slot.access == crate::shader::Access::Write;
-                let moves = matches!(name, "running_mean" | "running_variance") && writes;
-                let bytes = if tensor && !bands { streams(dispatch).min(x) } else { size(name) };
-                let planes = match (name, writes) {
-                    ("saved", true) => self.descriptor.saved_planes(),
-                    ("saved", false) => 2,
+                let Some(argument) = Argument::named(&slot.name) else { continue };
+                let tensor = argument.tensor().is_some();
+                let writes = slot.access == Access::Write;
+                let moves = matches!(argument, Argument::RunningMean | Argument::RunningVariance) && writes;
+                let bytes = if tensor && !bands { streams(dispatch).min(x) } else { size(argument) };
+                let planes = match (argument, writes) {
+                    (Argument::Saved, true) => self.descriptor.saved_planes(),
+                    (Argument::Saved, false) => 2,
                     _ => 1,
                 };
-                if tensor && !bands || once.insert((slot.name.clone(), writes)) {
+                if tensor && !bands || once.insert((argument, writes)) {
                     read += if writes && !moves { 0 } else { bytes * planes };
                     written += if writes { bytes * planes } else { 0 };
                 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::argument::Argument;
 use crate::descriptor::{Descriptor, Gradients, Kept};
 use crate::error::PlanError;
 use crate::planner::Planner;
@@ -197,12 +198,12 @@ impl Dispatch {
         bytemuck::bytes_of(&self.params)
     }
 
-    /// What is bound to a slot of the kernel: an argument, named as in the bindings of the operation (those of
-    /// running statistics `running_mean` and `running_variance`), and which bytes of it, `None` for all.
-    pub fn argument<'a>(&self, slot: &'a str) -> (&'a str, Option<Range<u64>>) {
+    /// What is bound to a slot of the kernel: an argument, and which bytes of it, `None` for all. The uniform takes
+    /// none.
+    pub fn argument(&self, slot: &str) -> Option<(Argument, Option<Range<u64>>)> {
         match self.pieces.iter().find(|piece| piece.slot == slot) {
-            Some(piece) => (piece.argument, Some(piece.offset..piece.offset + piece.bytes)),
-            None => (slot, None),
+            Some(piece) => Some((piece.argument, Some(piece.offset..piece.offset + piece.bytes))),
+            None => Some((Argument::named(slot)?, None)),
         }
     }
 }
@@ -211,7 +212,7 @@ impl Dispatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub slot: &'static str,
-    pub argument: &'static str,
+    pub argument: Argument,
     pub offset: u64,
     pub bytes: u64,
 }
@@ -362,12 +363,11 @@ impl Recipe {
         planner.recipe()
     }
 
-    /// Bytes of an argument, named as in the bindings of the operation (those of running statistics `running_mean` and
-    /// `running_variance`), from the start of its binding: whole words. `None` where nothing is called so.
-    pub fn argument_bytes(&self, argument: &str) -> Option<u64> {
+    /// Bytes of an argument, from the start of its binding: whole words.
+    pub fn argument_bytes(&self, argument: Argument) -> u64 {
         match argument {
-            "scratch" => Some(self.scratch_bytes),
-            name => self.sizes.get(name).map(|(_, bytes)| bytes),
+            Argument::Scratch => self.scratch_bytes,
+            argument => self.sizes.bytes(argument),
         }
     }
 

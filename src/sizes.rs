@@ -1,6 +1,7 @@
 //! How large things are. Products and sums of a caller's numbers are taken here, where none wraps.
 
-use crate::descriptor::{Descriptor, Health, Over, Padding, Tensor};
+use crate::argument::Argument;
+use crate::descriptor::{Descriptor, Over, Padding, Tensor};
 use crate::error::PlanError;
 use crate::recipe::Operation;
 
@@ -26,7 +27,7 @@ pub(crate) fn aligned(what: &'static str, bytes: u64, alignment: u64) -> Result<
 pub(crate) struct Sizes {
     /// Channels that have statistics of their own: of each group or step.
     pub units: u64,
-    bytes: Vec<(&'static str, u64)>,
+    bytes: [u64; Argument::ALL.len()],
 }
 
 impl Sizes {
@@ -56,39 +57,40 @@ impl Sizes {
         let running = [channels, descriptor.running_sets() as u64, types.running.bytes()];
         let parameter = words("gamma", &[channels, types.parameters.bytes()])?;
         let plane = |what, planes: u64| product(what, &[4, planes, channels]);
-        let mut bytes = vec![
-            ("gamma", parameter),
-            ("beta", parameter),
-            ("dgamma", parameter),
-            ("dbeta", parameter),
-            ("running_mean", words("running_mean", &running)?),
-            ("running_variance", words("running_variance", &running)?),
-            ("counter", 4),
-            ("saved", product("saved", &[4, descriptor.saved_planes(), units])?),
-            ("statistics", plane("statistics", 3)?),
-            ("sums", plane("sums", 2)?),
-            ("scale_and_shift", plane("scale_and_shift", 2)?),
-            ("coefficients", plane("coefficients", 3)?),
-            ("many", product("many", &[4, many, planes, channels])?),
-            ("valid", padding_bytes(descriptor)?),
-            ("signs", values(descriptor)?.div_ceil(32) * 4),
-            ("health", size_of::<Health>() as u64),
-        ];
-        for tensor in Tensor::ALL {
-            let lies = if tensor == Tensor::X && back && *from_y { Tensor::Y } else { tensor };
-            bytes.push((tensor.name(), tensor_bytes(descriptor, lies)?));
+        let of = |argument: Argument| -> Result<u64, PlanError> {
+            use Argument::*;
+            let what = argument.name();
+            match argument {
+                Gamma | Beta | Dgamma | Dbeta => Ok(parameter),
+                RunningMean | RunningVariance => words(what, &running),
+                Counter => Ok(4),
+                Saved => product(what, &[4, descriptor.saved_planes(), units]),
+                Statistics | Coefficients => plane(what, 3),
+                Sums | ScaleAndShift => plane(what, 2),
+                Many => product(what, &[4, many, planes, channels]),
+                Valid => padding_bytes(descriptor),
+                Signs => Ok(values(descriptor)?.div_ceil(32) * 4),
+                Health => Ok(size_of::<crate::descriptor::Health>() as u64),
+                X if back && *from_y => tensor_bytes(descriptor, Tensor::Y),
+                X => tensor_bytes(descriptor, Tensor::X),
+                Y => tensor_bytes(descriptor, Tensor::Y),
+                Dy => tensor_bytes(descriptor, Tensor::Dy),
+                Dx => tensor_bytes(descriptor, Tensor::Dx),
+                Residual => tensor_bytes(descriptor, Tensor::Residual),
+                Dresidual => tensor_bytes(descriptor, Tensor::Dresidual),
+                Scratch => Ok(0),
+            }
+        };
+        let mut bytes = [0; Argument::ALL.len()];
+        for argument in Argument::ALL {
+            bytes[argument as usize] = of(argument)?;
         }
         Ok(Self { units, bytes })
     }
 
-    /// Bytes of the argument of this name, with the name for good; `None` of scratch.
-    pub fn get(&self, name: &str) -> Option<(&'static str, u64)> {
-        self.bytes.iter().find(|(known, _)| *known == name).copied()
-    }
-
-    /// The same where it is known to be one.
-    pub fn bytes(&self, name: &'static str) -> u64 {
-        self.get(name).map_or(0, |(_, bytes)| bytes)
+    /// Bytes of an argument; 0 of scratch.
+    pub fn bytes(&self, argument: Argument) -> u64 {
+        self.bytes[argument as usize]
     }
 }
 

@@ -32,7 +32,7 @@ impl Statistics {
         self.variance * self.count
     }
 
-    /// Takes in those of other values (Chan, Golub and LeVeque 1979): n = n₁+n₂, δ = μ₂−μ₁, μ = μ₁ + δ·n₂/n,
+    /// Requirement in those of other values (Chan, Golub and LeVeque 1979): n = n₁+n₂, δ = μ₂−μ₁, μ = μ₁ + δ·n₂/n,
     /// σ² = (n₁σ₁² + n₂σ₂²)/n + δ²·n₁n₂/n².
     pub fn merge(&mut self, other: Self) {
         *self = self.merged(other);

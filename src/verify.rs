@@ -2,12 +2,12 @@
 //! the program's `verify`: a [`Problem`] is run with every output and the scratch poisoned, and every
 //! value that comes back is judged by a tolerance that is derived, not chosen (see [`Tolerance`]).
 
-mod any_plan;
 mod arena;
 mod form;
 mod steps;
 mod tolerance;
 
+use crate::argument::Argument;
 use crate::descriptor::{Activation, Descriptor, Float, Gradients, Health, Kept, Mask, Padding, Tensor as Name};
 use crate::error::{BindError, Error};
 use crate::gpu::Gpu;
@@ -15,7 +15,6 @@ use crate::kernels::Kernels;
 use crate::recipe::Operation;
 use crate::reference::{self, Statistics, Tensors, Units};
 use crate::sizes::Sizes;
-pub use any_plan::AnyPlan;
 use arena::{Arena, Tensor};
 use form::Form;
 use tolerance::Bent;
@@ -203,9 +202,9 @@ impl Problem {
             let message = "the kernels are another device's".to_owned();
             return Err(BindError::Refused { message }.into());
         }
-        let plan = AnyPlan::new(kernels, &self.descriptor, operation)?;
+        let plan = kernels.plan(&self.descriptor, operation)?;
         let mut tensors = self.arguments(operation);
-        let scratch = plan.plan().scratch_bytes() as usize / 4;
+        let scratch = plan.scratch_bytes() as usize / 4;
         if scratch > 0 {
             tensors.push(Tensor { output: false, ..Tensor::output("scratch", Form::Numbers, scratch) });
         }
@@ -213,7 +212,7 @@ impl Problem {
             arena::in_place(&mut tensors);
         }
         let arena = Arena::new(gpu, &tensors, placement)?;
-        let bound = plan.bind(|name| arena.get(name))?;
+        let bound = plan.bind(&arena.bindings().taken_by(&plan))?;
         let record = |pass: &mut wgpu::ComputePass<'_>| (0..times).for_each(|_| bound.record(pass));
         gpu.run(record);
         let outputs = || tensors.iter().filter(|tensor| tensor.output);
@@ -266,7 +265,7 @@ impl Problem {
             false => vec![],
         };
         let signs: Vec<f32> = signs.into_iter().map(|z| f32::from(Bent(epilogue.activation).side(z))).collect();
-        let saved = Sizes::of(descriptor, operation).map_or(0, |sizes| sizes.bytes("saved") as usize / 4);
+        let saved = Sizes::of(descriptor, operation).map_or(0, |sizes| sizes.bytes(Argument::Saved) as usize / 4);
         let counter = [f32::from_bits(self.batches)];
         let tensors = [
             only(makes_y || back, given("x", of_x(x), &self.input(operation))),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use by_hand::{ByHand, zeros};
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::wgpu::{self, BufferUsages, ComputePass};
-use wgpu_batchnorm::{BatchNorm, Bound, Gradients, Kernels};
+use wgpu_batchnorm::{BatchNorm, Bindings, Bound, Gradients, Kernels};
 
 /// Recordings in one pass.
 const RECORDINGS: usize = 1_000;
@@ -73,8 +73,7 @@ impl Both {
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false })
         });
         let layer = BatchNorm::new(&kernels, shape[1]).unwrap();
-        let all = wgpu::Buffer::as_entire_buffer_binding;
-        let step = layer.training(&shape, all(&x), all(&y), all(&dy), all(&dx)).unwrap();
+        let step = layer.training(&shape, &Bindings::new().x(&x).y(&y).dy(&dy).dx(&dx)).unwrap();
         let descriptor = layer.descriptor(&shape);
         let recipes = [Operation::Forward, Operation::Backward(Gradients::ALL)]
             .map(|operation| kernels.recipe(&descriptor, operation).unwrap());

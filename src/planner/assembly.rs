@@ -2,6 +2,7 @@
 
 use super::bands::Passes;
 use super::{Form, Geometry, MOST_CHUNKS, MOST_MERGES, Planner, Stretch};
+use crate::argument::Argument;
 use crate::descriptor::{Descriptor, Gradients, Momentum};
 use crate::error::PlanError;
 use crate::recipe::{Dispatch, Operation, Params, Piece, Regime};
@@ -385,7 +386,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
         if grouped {
             self.scratch = sizes::sum("scratch", &[gradients[1], channels])?;
             for dispatch in &mut self.dispatches[from..] {
-                let region = |slot, offset, bytes| Piece { slot, argument: "scratch", offset, bytes };
+                let region = |slot, offset, bytes| Piece { slot, argument: Argument::Scratch, offset, bytes };
                 dispatch.pieces.push(region("dgamma", gradients[0], channels));
                 dispatch.pieces.push(region("dbeta", gradients[1], channels));
                 if records > 0 {
@@ -417,7 +418,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
         let permutation = self.permutation(Kernel::Collapse, flags);
         let params = self.stretches[0].params;
         let workgroups = params.channel_modulus.div_ceil(self.form.tile.invocations());
-        let region = |slot, offset| Piece { slot, argument: "scratch", offset, bytes };
+        let region = |slot, offset| Piece { slot, argument: Argument::Scratch, offset, bytes };
         let pieces = vec![region("dgamma_of_units", at[0]), region("dbeta_of_units", at[1])];
         self.push(permutation, u64::from(workgroups), params, pieces)
     }

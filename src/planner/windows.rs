@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::geometry::common;
 use super::{Geometry, Planner};
+use crate::argument::Argument;
 use crate::descriptor::{Activation, Kept, Tensor, View};
 use crate::error::PlanError;
 use crate::recipe::{Operation, Params, Piece};
@@ -131,7 +132,7 @@ impl Planner<'_> {
         if tensors.is_empty() {
             return Ok(vec![Window { rows: 0..1, units: 0..units, inner: 0..1 }]);
         }
-        let most = tensors.iter().map(|(_, tensor)| self.sizes.bytes(tensor.name())).max().unwrap_or(0);
+        let most = tensors.iter().map(|(_, tensor)| self.sizes.bytes((*tensor).into())).max().unwrap_or(0);
         // Views may have one place for many values, each of which kernels count.
         let elements = self.values() / geometry.width();
         if most <= reach && elements <= MOST_ELEMENTS {
@@ -251,7 +252,7 @@ impl Planner<'_> {
         let group_stride = geometry.groups.map_or(0, |groups| groups.group_stride);
         let start = rows.start * row_stride + u64::from(units.start) * unit_stride + inner.start;
         let elementwise_dx = matches!(self.operation, Operation::FrozenBackward(_)) && self.is_elementwise();
-        let argument = |slot: Tensor, tensor: Tensor| if elementwise_dx { tensor.name() } else { slot.name() };
+        let argument = |slot: Tensor, tensor: Tensor| Argument::from(if elementwise_dx { tensor } else { slot });
         let mut base = 0;
         let mut pieces = Vec::new();
         if let Some(samples) = self.is_strided().then(|| {
@@ -293,7 +294,7 @@ impl Planner<'_> {
             params.signs_base = (offset / v) as u32;
             for (slot, tensor) in self.tensors() {
                 let bytes = match windows {
-                    1 => self.sizes.bytes(tensor.name()),
+                    1 => self.sizes.bytes(tensor.into()),
                     _ => (end * v - offset).div_ceil(4) * 4,
                 };
                 pieces.push(Piece { slot: slot.name(), argument: argument(slot, tensor), offset, bytes });

@@ -4,6 +4,7 @@ use wgpu::BufferBinding;
 
 use super::Placement;
 use super::form::{Form, POISON};
+use crate::argument::{Argument, Bindings};
 use crate::error::Error;
 use crate::gpu::Gpu;
 
@@ -83,6 +84,10 @@ impl Arena {
             }
         };
         Ok(Self { places })
+    }
+
+    pub(super) fn bindings(&self) -> Bindings<'_> {
+        Argument::ALL.into_iter().fold(Bindings::new(), |to, argument| to.with(argument, self.get(argument.name())))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<BufferBinding<'_>> {

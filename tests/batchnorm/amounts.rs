@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use wgpu_batchnorm::recipe::{Capabilities, Choice, Operation, Recipe};
 use wgpu_batchnorm::tuning::{AdapterKind, Tuning};
-use wgpu_batchnorm::wgpu::BufferBinding;
 use wgpu_batchnorm::{
-    Activation, BatchNorm, BindError, Descriptor, Extras, Float, ForwardBindings, Gradients, InferenceBindings, Layout,
-    Over, PlanError, RunningBindings, Tensor, Types, View,
+    Activation, BatchNorm, BindError, Bindings, Descriptor, Float, Gradients, Layout, Over, PlanError, Tensor, Types,
+    View,
 };
 
 use crate::check::says;
@@ -63,31 +62,10 @@ fn running_statistics_of_many_steps_are_bound_whole() {
     let inference = noop.kernels.inference(&steps(1 << 23)).unwrap();
     let [x, y, gamma, beta, small, saved] = [96, 96, 16, 16, 16, 4 * 4 * 4 * 3].map(|bytes| noop.buffer(bytes));
     let large = [0; 2].map(|_| noop.buffer(128 << 20));
-    let all = |buffer| BufferBinding { buffer, offset: 0, size: None };
     let bind = |mean, variance| {
-        let running = RunningBindings { mean: all(mean), variance: all(variance) };
-        let (gamma, beta, extras) = (Some(all(&gamma)), Some(all(&beta)), Extras::default());
-        let bindings = InferenceBindings {
-            x: all(&x),
-            y: all(&y),
-            gamma: gamma.clone(),
-            beta: beta.clone(),
-            running: running.clone(),
-            scratch: None,
-            extras: extras.clone(),
-        };
-        inference.bind(&bindings)?;
-        plan.bind(&ForwardBindings {
-            x: all(&x),
-            y: all(&y),
-            gamma,
-            beta,
-            running: Some(running),
-            counter: None,
-            saved: all(&saved),
-            scratch: None,
-            extras,
-        })
+        let to = Bindings::new().x(&x).y(&y).gamma(&gamma).beta(&beta).running_mean(mean).running_variance(variance);
+        inference.bind(&to)?;
+        plan.bind(&to.saved(&saved))
     };
     bind(&large[0], &large[1]).unwrap();
     let error = bind(&small, &large[1]).unwrap_err();
@@ -241,7 +219,7 @@ fn assert_windows_fit(Viewed { descriptor, views, float }: &Viewed, recipe: &Rec
         let pieces: Vec<_> = (recipe.dispatches.iter())
             .filter_map(|dispatch| {
                 let slots = dispatch.permutation.slots();
-                slots.iter().any(|slot| slot.name == tensor.name()).then(|| dispatch.argument(tensor.name()).1)
+                slots.iter().any(|slot| slot.name == tensor.name()).then(|| dispatch.argument(tensor.name())?.1)
             })
             .flatten()
             .collect();

@@ -5,8 +5,7 @@ use wgpu_batchnorm::wgpu::{
     Buffer, BufferBinding, BufferDescriptor, BufferSize, BufferUsages, CommandEncoderDescriptor,
 };
 use wgpu_batchnorm::{
-    Backward, BackwardBindings, BindError, Bound, Choice, Descriptor, Extras, Forward, ForwardBindings, Gradients,
-    Inference, InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
+    Argument, BindError, Bindings, Bound, Choice, Descriptor, Gradients, Kernels, Layout, Plan, PlanError, Running,
 };
 
 use crate::adapters::on_every_gpu;
@@ -20,7 +19,7 @@ fn images() -> Descriptor {
 }
 
 /// Buffers for a forward pass that fit, and one field after another that does not.
-fn forward(kernels: &Kernels) -> Forward {
+fn forward(kernels: &Kernels) -> Plan {
     // In two dispatches, so that there is scratch.
     let split = Choice { regime: Some(Regime::Split), ..Choice::default() };
     let running = Running { counts_batches: true, ..Running::default() };
@@ -37,53 +36,41 @@ impl Buffers {
         Self([X, X, C, C, C, C, 4, 4 * C, 4096].map(|bytes| noop.buffer(bytes)))
     }
 
-    fn bindings(&self) -> ForwardBindings<'_> {
-        let [x, y, gamma, beta, mean, variance, counter, saved, scratch] =
-            self.0.each_ref().map(|buffer| buffer.as_entire_buffer_binding());
-        ForwardBindings {
-            x,
-            y,
-            gamma: Some(gamma),
-            beta: Some(beta),
-            running: Some(RunningBindings { mean, variance }),
-            counter: Some(counter),
-            saved,
-            scratch: Some(scratch),
-            extras: Extras::default(),
-        }
+    fn bindings(&self) -> Bindings<'_> {
+        let [x, y, gamma, beta, mean, variance, counter, saved, scratch] = &self.0;
+        let to = Bindings::new().x(x).y(y).gamma(gamma).beta(beta).running_mean(mean).running_variance(variance);
+        to.counter(counter).saved(saved).scratch(scratch)
     }
 }
 
-fn bind_error(change: impl for<'a> Fn(&mut ForwardBindings<'a>, &'a Buffers, &'a Noop), words: &[&str]) -> BindError {
+fn bind_error(change: impl for<'a> Fn(Bindings<'a>, &'a Buffers) -> Bindings<'a>, words: &[&str]) -> BindError {
     let noop = Noop::new();
     let (plan, buffers) = (forward(&noop.kernels), Buffers::new(&noop));
     plan.bind(&buffers.bindings()).unwrap();
-    let mut bindings = buffers.bindings();
-    change(&mut bindings, &buffers, &noop);
-    let error = plan.bind(&bindings).unwrap_err();
+    let error = plan.bind(&change(buffers.bindings(), &buffers)).unwrap_err();
     noop.assert_silent();
     says(&error, words);
     error
 }
 
+/// The same without one.
+fn without(to: Bindings<'_>, argument: Argument) -> Bindings<'_> {
+    to.with(argument, None::<&Buffer>)
+}
+
 #[test]
 fn missing() {
-    let error = bind_error(|to, _, _| to.gamma = None, &["gamma", "not given", "16 bytes"]);
+    let error = bind_error(|to, _| without(to, Argument::Gamma), &["gamma", "not given", "16 bytes"]);
     assert_eq!(error, BindError::Missing { argument: "gamma", needs: C });
-    bind_error(|to, _, _| to.beta = None, &["beta", "not given"]);
-    bind_error(|to, _, _| to.running = None, &["running_mean", "not given"]);
-    bind_error(|to, _, _| to.counter = None, &["counter", "not given", "4 bytes"]);
+    bind_error(|to, _| without(to, Argument::Beta), &["beta", "not given"]);
+    bind_error(|to, _| without(to, Argument::RunningMean), &["running_mean", "not given"]);
+    bind_error(|to, _| without(to, Argument::RunningVariance), &["running_variance", "not given"]);
+    bind_error(|to, _| without(to, Argument::Counter), &["counter", "not given", "4 bytes"]);
     let noop = Noop::new();
     let plan = noop.kernels.forward(&Descriptor::new([1, 1, 1_000_000], FIRST)).unwrap();
     let [x, y] = [0, 1].map(|_| noop.buffer(4_000_000));
     let buffers = Buffers::new(&noop);
-    let large = ForwardBindings {
-        x: x.as_entire_buffer_binding(),
-        y: y.as_entire_buffer_binding(),
-        counter: None,
-        scratch: None,
-        ..buffers.bindings()
-    };
+    let large = without(without(buffers.bindings().x(&x).y(&y), Argument::Counter), Argument::Scratch);
     let error = plan.bind(&large).unwrap_err();
     assert_eq!(error, BindError::Missing { argument: "scratch", needs: plan.scratch_bytes() });
 }
@@ -93,68 +80,71 @@ fn unused() {
     let noop = Noop::new();
     let buffers = Buffers::new(&noop);
     let plain = noop.kernels.forward(&images().affine(false, false).running(None)).unwrap();
-    let none = ForwardBindings { gamma: None, beta: None, running: None, counter: None, ..buffers.bindings() };
-    plain.bind(&none).unwrap();
     let all = buffers.bindings();
-    for (bindings, name) in [
-        (ForwardBindings { gamma: all.gamma.clone(), ..none.clone() }, "gamma"),
-        (ForwardBindings { beta: all.beta.clone(), ..none.clone() }, "beta"),
-        (ForwardBindings { running: all.running.clone(), ..none.clone() }, "running_mean"),
-        (ForwardBindings { counter: all.counter.clone(), ..none.clone() }, "counter"),
-    ] {
-        let error = plain.bind(&bindings).unwrap_err();
-        assert_eq!(error, BindError::Unused { argument: name });
-        says(&error, &[name, "does not use"]);
+    plain.bind(&all.taken_by(&plain)).unwrap();
+    for argument in Argument::ALL {
+        // Scratch may always be given, and so may bits that are not kept.
+        let passed_over = matches!(argument, Argument::Scratch | Argument::Signs);
+        if passed_over || plain.arguments().iter().any(|needed| needed.argument == argument) {
+            continue;
+        }
+        let error = plain.bind(&all.taken_by(&plain).with(argument, &buffers.0[0])).unwrap_err();
+        assert_eq!(error, BindError::Unused { argument: argument.name() });
+        says(&error, &[argument.name(), "does not use"]);
     }
     let sums = Gradients { dx: false, dgamma: true, dbeta: false };
-    let backward: Backward = noop.kernels.backward(&images(), sums).unwrap();
-    let ForwardBindings { x, y, gamma, beta, saved, scratch, .. } = all;
-    let (dx, dgamma, dbeta, extras) = (None, beta, None, Extras::default());
-    let bindings = BackwardBindings { x: x.clone(), dy: x, gamma, saved, dx, dgamma, dbeta, scratch, extras };
-    backward.bind(&bindings).unwrap();
-    let error = backward.bind(&BackwardBindings { dx: Some(y), ..bindings }).unwrap_err();
+    let backward = noop.kernels.backward(&images(), sums).unwrap();
+    let [x, dy, gamma, dgamma, _, _, _, saved, scratch] = &buffers.0;
+    let to = Bindings::new().x(x).dy(dy).gamma(gamma).saved(saved).dgamma(dgamma).scratch(scratch);
+    backward.bind(&to).unwrap();
+    let error = backward.bind(&to.dx(scratch)).unwrap_err();
     assert_eq!(error, BindError::Unused { argument: "dx" });
     noop.assert_silent();
 }
 
-fn sized(binding: BufferBinding<'_>, offset: u64, size: u64) -> BufferBinding<'_> {
-    BufferBinding { offset, size: BufferSize::new(size), ..binding }
+/// What a plan says that it takes is enough, and each of it is needed.
+#[test]
+fn what_is_taken_is_said() {
+    let noop = Noop::new();
+    let (plan, buffers) = (forward(&noop.kernels), Buffers::new(&noop));
+    let all = buffers.bindings();
+    assert_eq!(plan.arguments().len(), all.arguments().count());
+    let written = plan.arguments().iter().filter(|needed| needed.written).map(|needed| needed.argument);
+    use Argument::*;
+    assert_eq!(written.collect::<Vec<_>>(), [Y, RunningMean, RunningVariance, Counter, Saved, Scratch]);
+    for needed in plan.arguments() {
+        let error = plan.bind(&without(all.clone(), needed.argument)).unwrap_err();
+        assert_eq!(error, BindError::Missing { argument: needed.argument.name(), needs: needed.bytes });
+    }
+    noop.assert_silent();
+}
+
+fn sized(buffer: &Buffer, offset: u64, size: u64) -> BufferBinding<'_> {
+    BufferBinding { buffer, offset, size: BufferSize::new(size) }
 }
 
 #[test]
 fn size() {
     // A buffer too small, a size too small, a size too large: all of them not x.
-    let error = bind_error(
-        |to, all, _| to.x = all.0[2].as_entire_buffer_binding(),
-        &["x is 16 bytes", "[2, 4, 3]", "F32", "needs at least 96"],
-    );
+    let error = bind_error(|to, all| to.x(&all.0[2]), &["x is 16 bytes", "[2, 4, 3]", "F32", "needs at least 96"]);
     assert!(matches!(error, BindError::Size { argument: "x", has: C, needs: X, .. }));
-    bind_error(
-        |to, all, _| to.y = sized(all.0[1].as_entire_buffer_binding(), 0, X - 4),
-        &["y is 92 bytes", "exactly 96"],
-    );
-    bind_error(|to, all, _| to.y = sized(all.0[8].as_entire_buffer_binding(), 0, X + 4), &["y is 100 bytes", "96"]);
-    bind_error(|to, all, _| to.saved = all.0[2].as_entire_buffer_binding(), &["saved is 16 bytes", "at least 64"]);
-    bind_error(|to, all, _| to.gamma = Some(all.0[6].as_entire_buffer_binding()), &["gamma is 4 bytes", "at least 16"]);
+    bind_error(|to, all| to.y(sized(&all.0[1], 0, X - 4)), &["y is 92 bytes", "exactly 96"]);
+    bind_error(|to, all| to.y(sized(&all.0[8], 0, X + 4)), &["y is 100 bytes", "96"]);
+    bind_error(|to, all| to.saved(&all.0[2]), &["saved is 16 bytes", "at least 64"]);
+    bind_error(|to, all| to.gamma(&all.0[6]), &["gamma is 4 bytes", "at least 16"]);
 }
 
 #[test]
 fn range() {
-    let error = bind_error(
-        |to, all, _| to.x = sized(all.0[0].as_entire_buffer_binding(), 256, X),
-        &["x ends at byte 352", "buffer of 96"],
-    );
+    let error = bind_error(|to, all| to.x(sized(&all.0[0], 256, X)), &["x ends at byte 352", "buffer of 96"]);
     assert_eq!(error, BindError::Range { argument: "x", end: 256 + X, buffer: X });
-    bind_error(|to, all, _| to.x = BufferBinding { offset: 512, buffer: &all.0[0], size: None }, &["x", "96"]);
-    bind_error(|to, all, _| to.x = sized(all.0[0].as_entire_buffer_binding(), u64::MAX - 255, X), &["x", "96"]);
+    bind_error(|to, all| to.x(BufferBinding { offset: 512, buffer: &all.0[0], size: None }), &["x", "96"]);
+    bind_error(|to, all| to.x(sized(&all.0[0], u64::MAX - 255, X)), &["x", "96"]);
 }
 
 #[test]
 fn offset() {
-    let error = bind_error(
-        |to, all, _| to.y = sized(all.0[8].as_entire_buffer_binding(), 32, X),
-        &["y starts at byte 32", "multiple of 256"],
-    );
+    let error = bind_error(|to, all| to.y(sized(&all.0[8], 32, X)), &["y starts at byte 32", "multiple of 256"]);
     assert_eq!(error, BindError::Offset { argument: "y", offset: 32, alignment: 256 });
 }
 
@@ -163,8 +153,7 @@ fn usage() {
     let noop = Noop::new();
     let (plan, buffers) = (forward(&noop.kernels), Buffers::new(&noop));
     let vertices = noop.buffer_for(BufferUsages::VERTEX, X);
-    let error = plan.bind(&ForwardBindings { x: vertices.as_entire_buffer_binding(), ..buffers.bindings() });
-    let error = error.unwrap_err();
+    let error = plan.bind(&buffers.bindings().x(&vertices)).unwrap_err();
     let (has, needs) = (BufferUsages::VERTEX, BufferUsages::STORAGE);
     assert_eq!(error, BindError::Usage { argument: "x", has, needs });
     says(&error, &["x", "VERTEX", "STORAGE"]);
@@ -175,31 +164,26 @@ fn usage() {
 fn overlap() {
     // y may be x, but no part of it.
     let error = bind_error(
-        |to, all, _| {
-            to.x = sized(all.0[8].as_entire_buffer_binding(), 256, X);
-            to.y = sized(all.0[8].as_entire_buffer_binding(), 256, X);
-            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 4 * C);
-            to.scratch = Some(sized(all.0[8].as_entire_buffer_binding(), 1024, 1024));
+        |to, all| {
+            let (x, saved) = (sized(&all.0[8], 256, X), sized(&all.0[8], 256, 4 * C));
+            to.x(x.clone()).y(x).saved(saved).scratch(sized(&all.0[8], 1024, 1024))
         },
         &["x and saved", "overlap", "written"],
     );
     assert_eq!(error, BindError::Overlap { first: "x", second: "saved" });
-    bind_error(|to, all, _| to.saved = sized(all.0[8].as_entire_buffer_binding(), 0, 4 * C), &["saved and scratch"]);
+    bind_error(|to, all| to.saved(sized(&all.0[8], 0, 4 * C)), &["saved and scratch"]);
     bind_error(
-        |to, all, _| {
-            to.gamma = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
-            to.beta = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
-            to.saved = sized(all.0[8].as_entire_buffer_binding(), 256, 4 * C);
-            to.scratch = Some(sized(all.0[8].as_entire_buffer_binding(), 1024, 1024));
+        |to, all| {
+            let (c, saved) = (sized(&all.0[8], 256, C), sized(&all.0[8], 256, 4 * C));
+            to.gamma(c.clone()).beta(c).saved(saved).scratch(sized(&all.0[8], 1024, 1024))
         },
         &["gamma and saved"],
     );
     // Only read, but from the buffer that y is written to.
     bind_error(
-        |to, all, _| {
-            to.gamma = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
-            to.beta = Some(sized(all.0[8].as_entire_buffer_binding(), 256, C));
-            to.y = sized(all.0[8].as_entire_buffer_binding(), 1024, X);
+        |to, all| {
+            let c = sized(&all.0[8], 256, C);
+            to.gamma(c.clone()).beta(c).y(sized(&all.0[8], 1024, X))
         },
         &["gamma and beta", "writable"],
     );
@@ -212,19 +196,9 @@ fn unused_scratch_may_lie_anywhere() {
     let plan = noop.kernels.forward(&images().running(None)).unwrap();
     assert_eq!(plan.scratch_bytes(), 0);
     let [x, y, c] = [X, 4096, 2 * C].map(|bytes| noop.buffer(bytes));
-    let c = c.as_entire_buffer_binding();
     let saved = noop.buffer(4 * C);
-    let bound = plan.bind(&ForwardBindings {
-        x: x.as_entire_buffer_binding(),
-        y: y.as_entire_buffer_binding(),
-        gamma: Some(c.clone()),
-        beta: Some(c),
-        running: None,
-        counter: None,
-        saved: saved.as_entire_buffer_binding(),
-        scratch: Some(BufferBinding { buffer: &y, offset: 17, size: None }),
-        extras: Extras::default(),
-    });
+    let elsewhere = BufferBinding { buffer: &y, offset: 17, size: None };
+    let bound = plan.bind(&Bindings::new().x(&x).y(&y).gamma(&c).beta(&c).saved(&saved).scratch(elsewhere));
     noop.run(|pass| bound.unwrap().record(pass));
     noop.assert_silent();
 }
@@ -236,16 +210,7 @@ fn refused() {
     gone.destroy();
     let plan = noop.kernels.inference(&images()).unwrap();
     let [y, c] = [X, C].map(|bytes| noop.buffer(bytes));
-    let c = c.as_entire_buffer_binding();
-    let error = plan.bind(&InferenceBindings {
-        x: gone.as_entire_buffer_binding(),
-        y: y.as_entire_buffer_binding(),
-        gamma: Some(c.clone()),
-        beta: Some(c.clone()),
-        running: RunningBindings { mean: c.clone(), variance: c },
-        scratch: None,
-        extras: Extras::default(),
-    });
+    let error = bound(&plan, [&gone, &y, &c]);
     let error = error.unwrap_err();
     assert!(matches!(error, BindError::Refused { .. }), "{error:?}");
     says(&error, &["refuses", "destroyed"]);
@@ -253,17 +218,8 @@ fn refused() {
 }
 
 /// An inference over these buffers, bound.
-fn bound(plan: &Inference, [x, y, c]: [&Buffer; 3]) -> Result<Bound, BindError> {
-    let [x, y, c] = [x, y, c].map(Buffer::as_entire_buffer_binding);
-    plan.bind(&InferenceBindings {
-        x,
-        y,
-        gamma: Some(c.clone()),
-        beta: Some(c.clone()),
-        running: RunningBindings { mean: c.clone(), variance: c },
-        scratch: None,
-        extras: Extras::default(),
-    })
+fn bound(plan: &Plan, [x, y, c]: [&Buffer; 3]) -> Result<Bound, BindError> {
+    plan.bind(&Bindings::new().x(x).y(y).gamma(c).beta(c).running_mean(c).running_variance(c))
 }
 
 /// wgpu itself says nothing of a lost device.
@@ -328,18 +284,9 @@ fn mapped() {
 #[test]
 fn reading_twice_is_no_overlap() {
     let noop = Noop::new();
-    let plan: Inference = noop.kernels.inference(&images()).unwrap();
+    let plan = noop.kernels.inference(&images()).unwrap();
     let [x, y, c] = [X, X, C].map(|bytes| noop.buffer(bytes));
-    let c = c.as_entire_buffer_binding();
-    let bound = plan.bind(&InferenceBindings {
-        x: x.as_entire_buffer_binding(),
-        y: y.as_entire_buffer_binding(),
-        gamma: Some(c.clone()),
-        beta: Some(c.clone()),
-        running: RunningBindings { mean: c.clone(), variance: c },
-        scratch: None,
-        extras: Extras::default(),
-    });
+    let bound = bound(&plan, [&x, &y, &c]);
     noop.run(|pass| bound.unwrap().record(pass));
     noop.assert_silent();
 }
@@ -358,16 +305,7 @@ fn on_real_devices_too() {
     on_every_gpu(|gpu| {
         let plan = gpu.kernels.inference(&images()).unwrap();
         let small = gpu.empty(4).unwrap();
-        let small = small.as_entire_buffer_binding();
-        let error = plan.bind(&InferenceBindings {
-            x: small.clone(),
-            y: small.clone(),
-            gamma: None,
-            beta: None,
-            running: RunningBindings { mean: small.clone(), variance: small },
-            scratch: None,
-            extras: Extras::default(),
-        });
+        let error = bound(&plan, [&small, &small, &small]);
         assert!(matches!(error.unwrap_err(), BindError::Size { argument: "x", has: 4, needs: X, .. }));
     });
 }

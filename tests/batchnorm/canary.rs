@@ -8,9 +8,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use wgpu_batchnorm::recipe::{Choice, Operation, Regime};
-use wgpu_batchnorm::verify::AnyPlan;
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize};
-use wgpu_batchnorm::{BindError, Bound, Gpu, PlanError};
+use wgpu_batchnorm::{Argument, BindError, Bindings, Bound, Gpu, Plan, PlanError};
 
 use crate::adapters::gpus;
 use crate::cases::{ARGUMENTS, Case, cases, kept, operations, small_shapes, writes};
@@ -94,7 +93,7 @@ struct Memory {
 
 impl Canary {
     /// Which buffers there are: all that the plan does not refuse as one that it has no use for.
-    fn memory(&self, gpu: &Gpu, plan: &AnyPlan, without: &[&str], guard: u64) -> Memory {
+    fn memory(&self, gpu: &Gpu, plan: &Plan, without: &[&str], guard: u64) -> Memory {
         let alignment = gpu.kernels.alignment() as usize / 4;
         let mut guards = guard;
         let mut memory = Memory { places: vec![], words: [(); 2].map(|()| vec![]) };
@@ -119,7 +118,7 @@ impl Canary {
         // Whatever is in scratch, the answer is the same.
         let mut state = guard.wrapping_add(self.seed);
         let garbage = CONTENTS[random(&mut state) as usize % CONTENTS.len()];
-        let words = (0..plan.plan().scratch_bytes() / 4).map(|_| garbage.word(&mut state)).collect();
+        let words = (0..plan.scratch_bytes() / 4).map(|_| garbage.word(&mut state)).collect();
         put("scratch", usize::from(self.apart), words);
         for words in &mut memory.words {
             words.resize_with(words.len() + GUARD, || random(&mut guards));
@@ -127,15 +126,9 @@ impl Canary {
         memory
     }
 
-    fn bind(
-        &self,
-        plan: &AnyPlan,
-        without: &[&str],
-        memory: &Memory,
-        buffers: &[Buffer; 2],
-    ) -> Result<Bound, BindError> {
-        plan.bind(|name| {
-            let over = match name {
+    fn bind(&self, plan: &Plan, without: &[&str], memory: &Memory, buffers: &[Buffer; 2]) -> Result<Bound, BindError> {
+        let place = |argument: Argument| {
+            let over = match argument.name() {
                 name if without.contains(&name) => return None,
                 "y" if self.in_place => "x",
                 "dx" if self.in_place => "dy",
@@ -145,14 +138,15 @@ impl Canary {
             // (Of what is empty a word of the guards.)
             let size = BufferSize::new(4 * words.len().max(1) as u64);
             Some(BufferBinding { buffer: &buffers[*buffer], offset: 4 * words.start as u64, size })
-        })
+        };
+        plan.bind(&Argument::ALL.into_iter().fold(Bindings::new(), |to, argument| to.with(argument, place(argument))))
     }
 
     /// Runs it twice, with other guards and other scratch; whether it runs at all.
     fn run(&self, gpu: &Gpu) -> Result<bool, TestCaseError> {
         let regime = self.split.then_some(Regime::Split);
         let kernels = gpu.kernels.choosing(Choice { regime, ..Choice::default() });
-        let plan = match AnyPlan::new(&kernels, &self.case.descriptor(), self.operation) {
+        let plan = match kernels.plan(&self.case.descriptor(), self.operation) {
             Ok(plan) => plan,
             Err(PlanError::Pipeline { message, .. }) => return Err(TestCaseError::fail(message)),
             Err(_) => return Ok(false),
@@ -173,7 +167,7 @@ impl Canary {
                 Err(BindError::Unused { argument }) if !without.contains(&argument) => without.push(argument),
                 // Views that lie otherwise, or are larger, cannot be one.
                 Err(BindError::Overlap { .. } | BindError::Size { .. }) if self.in_place => return Ok(false),
-                Err(error) => return Err(TestCaseError::fail(format!("{error}: {}", plan.plan()))),
+                Err(error) => return Err(TestCaseError::fail(format!("{error}: {}", plan))),
             }
         }
         for (memory, after) in &runs {

@@ -8,7 +8,7 @@ use wgpu_batchnorm::checkpoint::{self, CheckpointError, Floats, MayLack, State, 
 use wgpu_batchnorm::fold::{Axes, Layer, into_previous};
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Answer, Problem};
-use wgpu_batchnorm::{BatchNorm, Gpu};
+use wgpu_batchnorm::{BatchNorm, Bindings, Gpu};
 
 use crate::adapters::on_every_gpu;
 use crate::check::{judge, says};
@@ -63,15 +63,15 @@ fn a_checkpoint_of_pytorch_gives_pytorchs_numbers() {
         let buffers = [0; 3].map(|_| gpu.empty(x.size()).unwrap());
         let [y, dy, dx] = &buffers;
         let read = |buffer| pollster::block_on(gpu.read::<f32>(buffer)).unwrap();
-        let all = wgpu_batchnorm::wgpu::Buffer::as_entire_buffer_binding;
+        let to = Bindings::new().x(&x).y(y);
 
-        let inference = layer.inference(&[4, 5, 3], all(&x), all(y)).unwrap();
+        let inference = layer.inference(&[4, 5, 3], &to).unwrap();
         gpu.run(|pass| inference.record(pass));
         for (who, y) in [(gpu.name(), read(y)), ("PyTorch".to_owned(), pytorch("eval.y"))] {
             judge(&who, &problem, Operation::Inference, &Answer(vec![("y", y)]));
         }
 
-        let training = layer.training(&[4, 5, 3], all(&x), all(y), all(dy), all(dx)).unwrap();
+        let training = layer.training(&[4, 5, 3], &to.dy(dy).dx(dx)).unwrap();
         gpu.run(|pass| training.forward.record(pass));
         let answers = SafeTensors::deserialize(ANSWERS).unwrap();
         let theirs = State::from_safetensors(&answers, "train.", 5).unwrap();

@@ -18,8 +18,7 @@ use wgpu_batchnorm::recipe::{Capabilities, Operation, Recipe};
 use wgpu_batchnorm::tuning::Tuning;
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 use wgpu_batchnorm::{
-    BackwardBindings, BindError, Bound, Choice, Descriptor, Extras, ForwardBindings, FrozenBackwardBindings, Gradients,
-    InferenceBindings, Kernels, Layout, PlanError, Running, RunningBindings,
+    Argument, BindError, Bindings, Choice, Descriptor, Gradients, Kernels, Layout, PlanError, Running,
 };
 
 use crate::adapters::say;
@@ -205,65 +204,31 @@ fn run(device: &Device, kind: Kind, choice: Choice, descriptor: &Descriptor, giv
         let instead = BufferBinding { buffer: &lender.own[field], offset: 0, size: BufferSize::new(bytes) };
         lender.lend(field, bytes).unwrap_or(instead)
     };
-    let running = || RunningBindings { mean: must(4, c), variance: must(5, c) };
-    let wanted = |gradients: Gradients| {
-        [(gradients.dx, 8, x), (gradients.dgamma, 9, c), (gradients.dbeta, 10, c)]
-            .map(|(wanted, field, bytes)| if wanted { lender.lend(field, bytes) } else { None })
+    let operation = match kind {
+        Kind::Inference => Operation::Inference,
+        Kind::Forward => Operation::Forward,
+        Kind::Backward(gradients) => Operation::Backward(gradients),
+        Kind::Frozen(gradients) => Operation::FrozenBackward(gradients),
     };
-    let bound: Bound = match kind {
-        Kind::Inference => {
-            let plan = kernels.inference(descriptor).map_err(Refused::Plan)?;
-            let (gamma, beta) = (lender.lend(2, c), lender.lend(3, c));
-            let (running, extras) = (running(), Extras::default());
-            let scratch = lender.lend(7, plan.scratch_bytes());
-            plan.bind(&InferenceBindings { x: must(0, x), y: must(1, x), gamma, beta, running, scratch, extras })
-        }
-        Kind::Forward => {
-            let plan = kernels.forward(descriptor).map_err(Refused::Plan)?;
-            plan.bind(&ForwardBindings {
-                x: must(0, x),
-                y: must(1, x),
-                gamma: lender.lend(2, c),
-                beta: lender.lend(3, c),
-                running: Some(running()),
-                counter: None,
-                saved: must(6, 4 * c),
-                scratch: lender.lend(7, plan.scratch_bytes()),
-                extras: Extras::default(),
-            })
-        }
-        Kind::Backward(gradients) => {
-            let plan = kernels.backward(descriptor, gradients).map_err(Refused::Plan)?;
-            let [dx, dgamma, dbeta] = wanted(gradients);
-            plan.bind(&BackwardBindings {
-                x: must(0, x),
-                dy: must(1, x),
-                gamma: lender.lend(2, c),
-                saved: must(6, 4 * c),
-                dx,
-                dgamma,
-                dbeta,
-                scratch: lender.lend(7, plan.scratch_bytes()),
-                extras: Extras::default(),
-            })
-        }
-        Kind::Frozen(gradients) => {
-            let plan = kernels.frozen_backward(descriptor, gradients).map_err(Refused::Plan)?;
-            let [dx, dgamma, dbeta] = wanted(gradients);
-            plan.bind(&FrozenBackwardBindings {
-                x: (gradients != Gradients::DX).then(|| must(0, x)),
-                dy: must(1, x),
-                gamma: lender.lend(2, c),
-                running: running(),
-                dx,
-                dgamma,
-                dbeta,
-                scratch: lender.lend(7, plan.scratch_bytes()),
-                extras: Extras::default(),
-            })
+    let plan = kernels.plan(descriptor, operation).map_err(Refused::Plan)?;
+    let scratch = lender.lend(7, plan.scratch_bytes());
+    let mut to = Bindings::new().gamma(lender.lend(2, c)).scratch(scratch);
+    if !matches!(kind, Kind::Backward(_)) {
+        to = to.running_mean(must(4, c)).running_variance(must(5, c));
+    }
+    if matches!(kind, Kind::Forward | Kind::Backward(_)) {
+        to = to.saved(must(6, 4 * c));
+    }
+    match kind {
+        Kind::Inference | Kind::Forward => to = to.x(must(0, x)).y(must(1, x)).beta(lender.lend(3, c)),
+        Kind::Backward(wanted) | Kind::Frozen(wanted) => {
+            let needs_x = matches!(kind, Kind::Backward(_)) || wanted != Gradients::DX;
+            to = to.x(needs_x.then(|| must(0, x))).dy(must(1, x));
+            let lent = |wanted: bool, field, bytes| if wanted { lender.lend(field, bytes) } else { None };
+            to = to.dx(lent(wanted.dx, 8, x)).dgamma(lent(wanted.dgamma, 9, c)).dbeta(lent(wanted.dbeta, 10, c));
         }
     }
-    .map_err(Refused::Bind)?;
+    let bound = plan.bind(&to).map_err(Refused::Bind)?;
     noop.run(|pass| {
         bound.record(pass);
         bound.record(pass);
@@ -347,11 +312,13 @@ fn assert_planned((case, operation, capabilities, tuning, choice): Planned) -> R
     assert_keeps_limits(&recipe, &capabilities);
     let bytes = |name: &str| if name == "scratch" { recipe.scratch_bytes.into() } else { case.bytes(operation, name) };
     for name in ARGUMENTS {
-        prop_assert_eq!(recipe.argument_bytes(name).map(u128::from), Some(bytes(name)), "{}", name);
+        let argument = Argument::named(name).unwrap();
+        prop_assert_eq!(u128::from(recipe.argument_bytes(argument)), bytes(name), "{}", name);
     }
     for dispatch in &recipe.dispatches {
         for slot in dispatch.permutation.slots().iter().filter(|slot| slot.name != "params") {
-            let (argument, piece) = dispatch.argument(&slot.name);
+            let (argument, piece) = dispatch.argument(&slot.name).unwrap();
+            let argument = argument.name();
             let piece = piece.map_or(0..bytes(argument), |piece| piece.start.into()..piece.end.into());
             prop_assert!(piece.end <= bytes(argument), "{argument}: {piece:?} of {}", bytes(argument));
             prop_assert!(piece.end - piece.start <= capabilities.binding_bytes.into(), "{argument}: {piece:?}");

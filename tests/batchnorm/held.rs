@@ -1,9 +1,7 @@
 //! How many compiled kernels are held, and that memory stays as it is however many shapes a program comes to see.
 
 use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, PollType};
-use wgpu_batchnorm::{
-    Activation, Compiled, Descriptor, Extras, Float, ForwardBindings, Kernels, Layout, RunningBindings, Types,
-};
+use wgpu_batchnorm::{Activation, Bindings, Compiled, Descriptor, Float, Kernels, Layout, Types};
 
 use crate::adapters::say;
 use crate::noop::Noop;
@@ -73,20 +71,11 @@ impl Buffers {
         Self([1 << 22, 1 << 22, 1 << 16, 1 << 16, 1 << 22].map(|bytes| noop.buffer(bytes)))
     }
 
-    fn bindings<'a>(&'a self) -> ForwardBindings<'a> {
-        let [x, y, parameters, statistics, scratch] = self.0.each_ref().map(Buffer::as_entire_buffer_binding);
-        let at = |of: &BufferBinding<'a>, place: u64| BufferBinding { offset: place << 12, ..of.clone() };
-        ForwardBindings {
-            x,
-            y,
-            gamma: Some(at(&parameters, 0)),
-            beta: Some(at(&parameters, 1)),
-            running: Some(RunningBindings { mean: at(&statistics, 0), variance: at(&statistics, 1) }),
-            counter: None,
-            saved: at(&statistics, 2),
-            scratch: Some(scratch),
-            extras: Extras::default(),
-        }
+    fn bindings(&self) -> Bindings<'_> {
+        let [x, y, parameters, statistics, scratch] = &self.0;
+        let at = |buffer, place: u64| BufferBinding { buffer, offset: place << 12, size: None };
+        let to = Bindings::new().x(x).y(y).gamma(at(parameters, 0)).beta(at(parameters, 1)).scratch(scratch);
+        to.running_mean(at(statistics, 0)).running_variance(at(statistics, 1)).saved(at(statistics, 2))
     }
 }
 

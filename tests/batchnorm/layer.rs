@@ -4,8 +4,8 @@ use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Answer, Placement, Problem};
 use wgpu_batchnorm::wgpu::Buffer;
 use wgpu_batchnorm::{
-    BatchNorm, BindError, Convention, Descriptor, Error, Gpu, Gradients, Layout, Momentum, OneValue, PlanError,
-    Running, RunningVariance,
+    BatchNorm, BindError, Bindings, Convention, Descriptor, Error, Gpu, Gradients, Layout, Momentum, OneValue,
+    PlanError, Running, RunningVariance,
 };
 
 use crate::adapters::on_every_gpu;
@@ -73,13 +73,11 @@ fn trains_and_evaluates() {
 fn train(gpu: &Gpu, layer: &BatchNorm, shape: &[usize], problem: &Problem) {
     let (x, dy) = (gpu.upload(&problem.x).unwrap(), gpu.upload(&problem.dy).unwrap());
     let (y, dx) = (gpu.empty(bytes(&problem.x)).unwrap(), gpu.empty(bytes(&problem.x)).unwrap());
-    let [x, y, dy, dx_at] = [&x, &y, &dy, &dx].map(Buffer::as_entire_buffer_binding);
-    let y_buffer = y.buffer;
-    let training = layer.training(shape, x, y, dy, dx_at).unwrap();
+    let training = layer.training(shape, &Bindings::new().x(&x).y(&y).dy(&dy).dx(&dx)).unwrap();
     gpu.run(|pass| training.forward.record(pass));
     let saved = read(gpu, &training.saved);
     let answer = Answer(vec![
-        ("y", read(gpu, y_buffer)),
+        ("y", read(gpu, &y)),
         ("saved", saved.clone()),
         ("running_mean", read(gpu, &layer.running_mean)),
         ("running_variance", read(gpu, &layer.running_variance)),
@@ -102,9 +100,8 @@ fn evaluate(gpu: &Gpu, layer: &BatchNorm, shape: &[usize], problem: &Problem) {
     let problem = Problem { running_mean, running_variance, ..problem.clone() };
     let (x, dy) = (gpu.upload(&problem.x).unwrap(), gpu.upload(&problem.dy).unwrap());
     let (y, dx) = (gpu.empty(bytes(&problem.x)).unwrap(), gpu.empty(bytes(&problem.x)).unwrap());
-    let [x, y_at, dy, dx_at] = [&x, &y, &dy, &dx].map(Buffer::as_entire_buffer_binding);
-    let inference = layer.inference(shape, x, y_at).unwrap();
-    let backward = layer.frozen_backward(shape, dy, dx_at).unwrap();
+    let inference = layer.inference(shape, &Bindings::new().x(&x).y(&y)).unwrap();
+    let backward = layer.frozen_backward(shape, &Bindings::new().dy(&dy).dx(&dx)).unwrap();
     gpu.run(|pass| {
         inference.record(pass);
         backward.record(pass);
@@ -121,12 +118,13 @@ fn refuses_other_channels() {
     on_every_gpu(|gpu| {
         let layer = BatchNorm::new(&gpu.kernels, 4).unwrap();
         let buffers = [0; 4].map(|_| gpu.empty(4 * 2 * 5 * 3).unwrap());
-        let [x, y, dy, dx] = buffers.each_ref().map(Buffer::as_entire_buffer_binding);
+        let [x, y, dy, dx] = &buffers;
+        let (forward, backward) = (Bindings::new().x(x).y(y), Bindings::new().dy(dy).dx(dx));
         let shape = [2, 5, 3];
         let errors = [
-            layer.inference(&shape, x.clone(), y.clone()).err(),
-            layer.frozen_backward(&shape, dy.clone(), dx.clone()).err(),
-            layer.training(&shape, x, y, dy, dx).err(),
+            layer.inference(&shape, &forward).err(),
+            layer.frozen_backward(&shape, &backward).err(),
+            layer.training(&shape, &forward.dy(dy).dx(dx)).err(),
         ];
         for error in errors {
             let is_gamma =
@@ -158,8 +156,8 @@ fn the_cumulative_average_is_the_average() {
             let problem = Problem::random(layer.descriptor(&[6, 5, 3]), seed as f32, 1.0, seed);
             let x = gpu.upload(&problem.x).unwrap();
             let others = [0; 3].map(|_| gpu.empty(x.size()).unwrap());
-            let [y, dy, dx] = others.each_ref().map(Buffer::as_entire_buffer_binding);
-            let step = layer.training(&[6, 5, 3], x.as_entire_buffer_binding(), y, dy, dx).unwrap();
+            let [y, dy, dx] = &others;
+            let step = layer.training(&[6, 5, 3], &Bindings::new().x(&x).y(y).dy(dy).dx(dx)).unwrap();
             gpu.run(|pass| step.forward.record(pass));
             let batch = wgpu_batchnorm::reference::forward(&problem.descriptor, &problem.tensors());
             average.iter_mut().zip(&batch.statistics.mean).for_each(|(sum, mean)| *sum += mean / 4.0);

@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use wgpu_batchnorm::recipe::Operation;
-use wgpu_batchnorm::verify::{Answer, AnyPlan, Problem};
+use wgpu_batchnorm::verify::{Answer, Problem};
 use wgpu_batchnorm::wgpu::{self, BufferBinding, BufferSize};
-use wgpu_batchnorm::{Bound, Gpu, Gradients, Kernels};
+use wgpu_batchnorm::{Argument, Bindings, Bound, Gpu, Gradients, Kernels};
 
 /// Words of guard on each side of a tensor, at least.
 const GUARD: usize = 64;
@@ -67,7 +67,7 @@ impl Stage {
             _ => none,
         };
         let frozen = matches!(operation, Operation::FrozenBackward(_));
-        let plan = AnyPlan::new(kernels, descriptor, operation).unwrap();
+        let plan = kernels.plan(descriptor, operation).unwrap();
         let (x, c) = (problem.x.len(), problem.gamma.len());
         let empty = |words: usize| vec![garbage; words];
         let reads_running = inference || frozen || (forward && running);
@@ -83,7 +83,7 @@ impl Stage {
             ("dx", wanted.dx, empty(x)),
             ("dgamma", wanted.dgamma, empty(c)),
             ("dbeta", wanted.dbeta, empty(c)),
-            ("scratch", scratch.is_none(), empty(plan.plan().scratch_bytes() as usize / 4)),
+            ("scratch", scratch.is_none(), empty(plan.scratch_bytes() as usize / 4)),
         ];
         let alignment = gpu.kernels.alignment() as usize / 4;
         let mut before = empty(GUARD.next_multiple_of(alignment));
@@ -94,11 +94,12 @@ impl Stage {
             before.resize((before.len() + GUARD).next_multiple_of(alignment), garbage);
         }
         let buffer = gpu.upload(&before).unwrap();
-        let get = |name: &str| match scratch {
-            Some(scratch) if name == "scratch" => Some(scratch.as_entire_buffer_binding()),
-            _ => places.get(&buffer, name),
+        let given = |argument: Argument| match scratch {
+            Some(scratch) if argument == Argument::Scratch => Some(scratch.as_entire_buffer_binding()),
+            _ => places.get(&buffer, argument.name()),
         };
-        let bound = plan.bind(get).unwrap();
+        let to = Argument::ALL.into_iter().fold(Bindings::new(), |to, argument| to.with(argument, given(argument)));
+        let bound = plan.bind(&to.taken_by(&plan)).unwrap();
         Self { bound, buffer, places, before }
     }
 

@@ -2,12 +2,10 @@
 
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::verify::{Answer, Expected, Placement, Problem};
-use wgpu_batchnorm::wgpu::{Buffer, BufferBinding};
+use wgpu_batchnorm::wgpu::Buffer;
 use wgpu_batchnorm::{
-    Activation, ApplyBackwardBindings, Descriptor, Extras, FinalizeBackwardBindings, FinalizeBindings, Float,
-    GatherBackwardBindings, GatherBindings, Gpu, Gradients, Layout, Mask, MergeBackwardBindings, MergeBindings,
-    Momentum, NormalizeBindings, Over, Padding, PlanError, Renorm, Running, RunningBindings, Statistics, Types,
-    UpdateRunningBindings,
+    Activation, Bindings, Descriptor, Float, Gpu, Gradients, Layout, Mask, Momentum, Over, Padding, PlanError, Renorm,
+    Running, Statistics, Types,
 };
 
 use crate::adapters::{gpus, on_every_gpu};
@@ -15,10 +13,6 @@ use crate::check::{check, failures, problem, says};
 
 /// Samples of each part; one is empty.
 const PARTS: [usize; 4] = [3, 1, 0, 4];
-
-fn all(buffer: &Buffer) -> BufferBinding<'_> {
-    buffer.as_entire_buffer_binding()
-}
 
 /// A part of a problem's batch on the device.
 struct Part {
@@ -65,15 +59,10 @@ impl Part {
         }
     }
 
-    fn extras(&self, whole: &Problem, back: bool, apply: bool) -> Extras<'_> {
-        let (padded, residual) = (!whole.valid.is_empty(), !whole.residual.is_empty());
-        Extras {
-            valid: (padded && (!back || apply)).then(|| all(&self.valid)),
-            residual: (residual && !back).then(|| all(&self.residual)),
-            dresidual: (residual && back && !apply).then(|| all(&self.dresidual)),
-            signs: residual.then(|| all(&self.signs)),
-            ..Extras::default()
-        }
+    /// All that a step may want of this part.
+    fn given(&self) -> Bindings<'_> {
+        let to = Bindings::new().x(&self.x).y(&self.y).dy(&self.dy).statistics(&self.statistics).sums(&self.sums);
+        to.valid(&self.valid).residual(&self.residual).dresidual(&self.dresidual).signs(&self.signs)
     }
 }
 
@@ -105,86 +94,46 @@ pub fn in_parts(gpu: &Gpu, whole: &Problem) -> [Answer; 2] {
         Part::new(gpu, whole, first - samples, samples)
     });
     let (gamma, beta) = (gpu.upload(&whole.gamma).unwrap(), gpu.upload(&whole.beta).unwrap());
-    let (gamma, beta) = (Some(all(&gamma)), Some(all(&beta)));
     let mean = gpu.upload(&whole.running_mean).unwrap();
     let variance = gpu.upload(&whole.running_variance).unwrap();
 
     for part in &parts {
         let plan = kernels.gather(&part.descriptor).unwrap();
         let scratch = gpu.empty(plan.scratch_bytes()).unwrap();
-        let extras = Extras { residual: None, signs: None, ..part.extras(whole, false, false) };
-        let (x, statistics) = (all(&part.x), all(&part.statistics));
-        let bound = plan.bind(&GatherBindings { x, statistics, scratch: Some(all(&scratch)), extras }).unwrap();
+        let bound = plan.bind(&part.given().scratch(&scratch).taken_by(&plan)).unwrap();
         gpu.run(|pass| bound.record(pass));
     }
     let (statistics, saved, scale_and_shift) = (planes(3), planes(whole.saved.len() / channels), planes(2));
     let many = read_all(gpu, parts.iter().map(|part| &part.statistics));
     let merge = kernels.merge(descriptor, PARTS.len() as u32).unwrap();
     let many_there = gpu.upload(&many).unwrap();
-    let merge = merge.bind(&MergeBindings { many: all(&many_there), statistics: all(&statistics) }).unwrap();
-    let finalize = FinalizeBindings {
-        statistics: all(&statistics),
-        gamma: gamma.clone(),
-        beta: beta.clone(),
-        running: Some(RunningBindings { mean: all(&mean), variance: all(&variance) }),
-        counter: None,
-        saved: all(&saved),
-        scale_and_shift: all(&scale_and_shift),
-        extras: Extras::default(),
-    };
-    let finalize = kernels.finalize(descriptor).unwrap().bind(&finalize).unwrap();
+    let merge = merge.bind(&Bindings::new().many(&many_there).statistics(&statistics)).unwrap();
+    let affine = Bindings::new().gamma(&gamma).beta(&beta);
+    let to = affine.clone().statistics(&statistics).running_mean(&mean).running_variance(&variance).saved(&saved);
+    let finalize = kernels.finalize(descriptor).unwrap().bind(&to.scale_and_shift(&scale_and_shift)).unwrap();
     gpu.run(|pass| [&merge, &finalize].into_iter().for_each(|bound| bound.record(pass)));
     assert_merged_alike(&many, &read(gpu, &statistics), channels);
 
     for part in &parts {
-        let normalize = NormalizeBindings {
-            x: all(&part.x),
-            y: all(&part.y),
-            gamma: gamma.clone(),
-            beta: beta.clone(),
-            saved: all(&saved),
-            extras: Extras { valid: None, ..part.extras(whole, false, false) },
-        };
-        let normalize = kernels.normalize(&part.descriptor).unwrap().bind(&normalize).unwrap();
+        let given = part.given().gamma(&gamma).beta(&beta).saved(&saved);
+        let normalize = kernels.normalize(&part.descriptor).unwrap();
+        let normalize = normalize.bind(&given.taken_by(&normalize)).unwrap();
         let plan = kernels.gather_backward(&part.descriptor).unwrap();
         let scratch = gpu.empty(plan.scratch_bytes()).unwrap();
-        let gather = GatherBackwardBindings {
-            x: all(&part.x),
-            dy: all(&part.dy),
-            gamma: gamma.clone(),
-            saved: all(&saved),
-            sums: all(&part.sums),
-            scratch: Some(all(&scratch)),
-            extras: part.extras(whole, true, false),
-        };
-        let gather = plan.bind(&gather).unwrap();
+        let gather = plan.bind(&given.scratch(&scratch).taken_by(&plan)).unwrap();
         gpu.run(|pass| [&normalize, &gather].into_iter().for_each(|bound| bound.record(pass)));
     }
     let (sums, dgamma, dbeta, coefficients) = (planes(2), planes(1), planes(1), planes(3));
     let many = gpu.upload(&read_all(gpu, parts.iter().map(|part| &part.sums))).unwrap();
     let merge = kernels.merge_backward(descriptor, PARTS.len() as u32).unwrap();
-    let merge = merge.bind(&MergeBackwardBindings { many: all(&many), sums: all(&sums) }).unwrap();
-    let finalize = FinalizeBackwardBindings {
-        sums: all(&sums),
-        saved: all(&saved),
-        gamma: gamma.clone(),
-        dgamma: all(&dgamma),
-        dbeta: all(&dbeta),
-        coefficients: all(&coefficients),
-    };
-    let finalize = kernels.finalize_backward(descriptor).unwrap().bind(&finalize).unwrap();
+    let merge = merge.bind(&Bindings::new().many(&many).sums(&sums)).unwrap();
+    let to = Bindings::new().sums(&sums).saved(&saved).gamma(&gamma).dgamma(&dgamma).dbeta(&dbeta);
+    let finalize = kernels.finalize_backward(descriptor).unwrap().bind(&to.coefficients(&coefficients)).unwrap();
     gpu.run(|pass| [&merge, &finalize].into_iter().for_each(|bound| bound.record(pass)));
     for part in &parts {
-        let apply = ApplyBackwardBindings {
-            x: all(&part.x),
-            dy: all(&part.dy),
-            gamma: gamma.clone(),
-            saved: all(&saved),
-            sums: all(&sums),
-            dx: all(&part.dx),
-            extras: Extras { dresidual: None, ..part.extras(whole, true, true) },
-        };
-        let apply = kernels.apply_backward(&part.descriptor).unwrap().bind(&apply).unwrap();
+        let apply = kernels.apply_backward(&part.descriptor).unwrap();
+        let to = part.given().gamma(&gamma).beta(&beta).saved(&saved).sums(&sums).dx(&part.dx);
+        let apply = apply.bind(&to.taken_by(&apply)).unwrap();
         gpu.run(|pass| apply.record(pass));
     }
 
@@ -327,38 +276,22 @@ fn ends(gpu: &Gpu, descriptor: &Descriptor) -> Vec<Vec<f32>> {
     let [many, many_back] = [&MERGED, &MERGED[..6]].map(upload);
     let [statistics, sums] = [3, 2].map(planes);
     let merge = kernels.merge(descriptor, 1).unwrap();
-    let merge = merge.bind(&MergeBindings { many: all(&many), statistics: all(&statistics) });
+    let merge = merge.bind(&Bindings::new().many(&many).statistics(&statistics));
     let merge_back = kernels.merge_backward(descriptor, 1).unwrap();
-    let merge_back = merge_back.bind(&MergeBackwardBindings { many: all(&many_back), sums: all(&sums) });
+    let merge_back = merge_back.bind(&Bindings::new().many(&many_back).sums(&sums));
     let (gamma, beta) = (upload(&[1.5, -0.5, 2.0]), upload(&[0.5, 1.0, -1.0]));
     let [mean, variance, later_mean, later_variance] = [BEFORE[0], BEFORE[1], BEFORE[0], BEFORE[1]].map(|b| upload(&b));
     let [counter, later_counter] = [3, 3].map(|count| upload(&[f32::from_bits(count)]));
     let finalize = kernels.finalize(descriptor).unwrap();
     let saved = gpu.empty(finalize.saved_bytes()).unwrap();
     let (scale_and_shift, dgamma, dbeta, coefficients) = (planes(2), planes(1), planes(1), planes(3));
-    let finalize = finalize.bind(&FinalizeBindings {
-        statistics: all(&statistics),
-        gamma: Some(all(&gamma)),
-        beta: Some(all(&beta)),
-        running: Some(RunningBindings { mean: all(&mean), variance: all(&variance) }),
-        counter: Some(all(&counter)),
-        saved: all(&saved),
-        scale_and_shift: all(&scale_and_shift),
-        extras: Extras::default(),
-    });
-    let update = kernels.update_running(descriptor).unwrap().bind(&UpdateRunningBindings {
-        saved: all(&saved),
-        running: RunningBindings { mean: all(&later_mean), variance: all(&later_variance) },
-        counter: Some(all(&later_counter)),
-    });
-    let back = kernels.finalize_backward(descriptor).unwrap().bind(&FinalizeBackwardBindings {
-        sums: all(&sums),
-        saved: all(&saved),
-        gamma: Some(all(&gamma)),
-        dgamma: all(&dgamma),
-        dbeta: all(&dbeta),
-        coefficients: all(&coefficients),
-    });
+    let to = Bindings::new().statistics(&statistics).gamma(&gamma).beta(&beta).counter(&counter).saved(&saved);
+    let to = to.running_mean(&mean).running_variance(&variance).scale_and_shift(&scale_and_shift);
+    let finalize = finalize.bind(&to);
+    let to = Bindings::new().saved(&saved).running_mean(&later_mean).running_variance(&later_variance);
+    let update = kernels.update_running(descriptor).unwrap().bind(&to.counter(&later_counter));
+    let to = Bindings::new().sums(&sums).saved(&saved).gamma(&gamma).dgamma(&dgamma).dbeta(&dbeta);
+    let back = kernels.finalize_backward(descriptor).unwrap().bind(&to.coefficients(&coefficients));
     let bound = [merge, finalize, update, merge_back, back].map(Result::unwrap);
     gpu.run(|pass| bound.iter().for_each(|bound| bound.record(pass)));
     let moved = [&mean, &variance, &counter, &later_mean, &later_variance, &later_counter];
@@ -398,7 +331,7 @@ fn an_infinite_variance_outlives_any_number_of_values() {
     for (gpu, parts) in gpus().iter().flat_map(|gpu| [[few, many], [many, few]].map(|parts| (gpu, parts))) {
         let (many, statistics) = (gpu.upload(&parts.concat()).unwrap(), gpu.empty(12).unwrap());
         let merge = gpu.kernels.merge(&descriptor, 2).unwrap();
-        let merge = merge.bind(&MergeBindings { many: all(&many), statistics: all(&statistics) }).unwrap();
+        let merge = merge.bind(&Bindings::new().many(&many).statistics(&statistics)).unwrap();
         gpu.run(|pass| merge.record(pass));
         let merged = read(gpu, &statistics);
         assert_merged_alike(&parts.concat(), &merged, 1);

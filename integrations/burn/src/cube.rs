@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 use wgpu_batchnorm::recipe::Operation;
 use wgpu_batchnorm::shader::MOST_DIMS;
-use wgpu_batchnorm::{Descriptor, Layout, Tensor, View};
+use wgpu_batchnorm::{Argument, Descriptor, Layout, Tensor, View};
 
 use crate::call::{Call, order};
 use crate::capabilities;
@@ -27,16 +27,16 @@ impl BatchNormOps for CubeBackend {
         let mut work = Work::new(&x, &call);
         work.tensor(Tensor::X, x);
         work.residual(residual);
-        work.values("gamma", gamma);
-        work.values("beta", beta);
+        work.values(Argument::Gamma, gamma);
+        work.values(Argument::Beta, beta);
         work.valid(valid);
-        work.bind("running_mean", &running_mean);
-        work.bind("running_variance", &running_variance);
-        let y = work.like_x("y");
-        let saved = work.empty("saved", call.saved, DType::F32);
+        work.bind(Argument::RunningMean, &running_mean);
+        work.bind(Argument::RunningVariance, &running_variance);
+        let y = work.like_x(Argument::Y);
+        let saved = work.empty(Argument::Saved, call.saved, DType::F32);
         let signs = match call.signs {
             0 => Signs::None,
-            words => Signs::Some(work.empty("signs", words, DType::U32)),
+            words => Signs::Some(work.empty(Argument::Signs, words, DType::U32)),
         };
         work.launch(Operation::Forward);
         Outputs { y, running_mean, running_variance, saved, signs }
@@ -47,11 +47,11 @@ impl BatchNormOps for CubeBackend {
         let mut work = Work::new(&x, &call);
         work.tensor(Tensor::X, x);
         work.residual(residual);
-        work.values("gamma", gamma);
-        work.values("beta", beta);
-        work.values("running_mean", running_mean);
-        work.values("running_variance", running_variance);
-        let y = work.like_x("y");
+        work.values(Argument::Gamma, gamma);
+        work.values(Argument::Beta, beta);
+        work.values(Argument::RunningMean, running_mean);
+        work.values(Argument::RunningVariance, running_variance);
+        let y = work.like_x(Argument::Y);
         work.launch(Operation::Inference);
         y
     }
@@ -63,20 +63,20 @@ impl BatchNormOps for CubeBackend {
         work.tensor(Tensor::X, x);
         work.tensor(Tensor::Dy, dy);
         work.residual(residual);
-        work.values("gamma", gamma);
-        work.values("beta", beta);
+        work.values(Argument::Gamma, gamma);
+        work.values(Argument::Beta, beta);
         work.valid(valid);
         if let Signs::Some(signs) = signs {
-            work.bind("signs", &signs);
+            work.bind(Argument::Signs, &signs);
         }
         let operation = match statistics {
             Statistics::Batch(saved) => {
-                work.bind("saved", &saved);
+                work.bind(Argument::Saved, &saved);
                 Operation::Backward(call.wanted)
             }
             Statistics::Running(mean, variance) => {
-                work.values("running_mean", mean);
-                work.values("running_variance", variance);
+                work.values(Argument::RunningMean, mean);
+                work.values(Argument::RunningVariance, variance);
                 Operation::FrozenBackward(call.wanted)
             }
         };
@@ -85,10 +85,10 @@ impl BatchNormOps for CubeBackend {
             false => Maybe::None,
         };
         let outputs = BackwardOutputs {
-            dx: maybe(call.wanted.dx, &mut || work.like_x("dx")),
-            dgamma: maybe(call.wanted.dgamma, &mut || work.empty("dgamma", channels, parameters)),
-            dbeta: maybe(call.wanted.dbeta, &mut || work.empty("dbeta", channels, parameters)),
-            dresidual: maybe(call.gives_dresidual(), &mut || work.like_x("dresidual")),
+            dx: maybe(call.wanted.dx, &mut || work.like_x(Argument::Dx)),
+            dgamma: maybe(call.wanted.dgamma, &mut || work.empty(Argument::Dgamma, channels, parameters)),
+            dbeta: maybe(call.wanted.dbeta, &mut || work.empty(Argument::Dbeta, channels, parameters)),
+            dresidual: maybe(call.gives_dresidual(), &mut || work.like_x(Argument::Dresidual)),
         };
         work.launch(operation);
         outputs
@@ -104,7 +104,7 @@ struct Work {
     dtype: DType,
     layout: Layout,
     descriptor: Descriptor,
-    arguments: Vec<(&'static str, Handle)>,
+    arguments: Vec<(Argument, Handle)>,
 }
 
 impl Work {
@@ -125,7 +125,7 @@ impl Work {
         }
     }
 
-    fn bind(&mut self, argument: &'static str, tensor: &CubeTensor) {
+    fn bind(&mut self, argument: Argument, tensor: &CubeTensor) {
         self.arguments.push((argument, tensor.handle.clone()));
     }
 
@@ -141,7 +141,7 @@ impl Work {
             let descriptor = self.descriptor.clone().view(which, View { offset: 0, strides });
             self.descriptor = descriptor;
         }
-        self.bind(which.name(), &tensor);
+        self.bind(which.into(), &tensor);
     }
 
     fn residual(&mut self, residual: Maybe<CubeBackend>) {
@@ -151,20 +151,20 @@ impl Work {
     }
 
     /// Binds values that have to lie side by side.
-    fn values(&mut self, argument: &'static str, tensor: CubeTensor) {
+    fn values(&mut self, argument: Argument, tensor: CubeTensor) {
         self.bind(argument, &into_contiguous(tensor));
     }
 
     fn valid(&mut self, valid: Valid<CubeBackend>) {
         match valid {
             Valid::All => {}
-            Valid::Lengths(lengths) => self.values("valid", lengths),
-            Valid::Mask(mask) => self.values("valid", mask),
+            Valid::Lengths(lengths) => self.values(Argument::Valid, lengths),
+            Valid::Mask(mask) => self.values(Argument::Valid, mask),
         }
     }
 
     /// A new tensor that lies as x does.
-    fn like_x(&mut self, argument: &'static str) -> CubeTensor {
+    fn like_x(&mut self, argument: Argument) -> CubeTensor {
         let strides = dense(&self.shape, self.layout);
         let mut tensor = self.empty(argument, self.shape.iter().product(), self.dtype);
         tensor.meta = Box::new(Metadata::new(self.shape.clone(), strides));
@@ -172,7 +172,7 @@ impl Work {
     }
 
     /// A new tensor of so many values.
-    fn empty(&mut self, argument: &'static str, values: usize, dtype: DType) -> CubeTensor {
+    fn empty(&mut self, argument: Argument, values: usize, dtype: DType) -> CubeTensor {
         let handle = self.client.empty(values * dtype.size());
         let tensor =
             CubeTensor::new_contiguous(self.client.clone(), self.device.clone(), [values].into(), handle, dtype);
@@ -185,7 +185,7 @@ impl Work {
         let recipe = capabilities::plan(&self.descriptor, operation, &capabilities::of_client(&self.client))
             .unwrap_or_else(|error| panic!("{error}"));
         if recipe.scratch_bytes > 0 {
-            self.empty("scratch", recipe.scratch_bytes as usize / 4, DType::U32);
+            self.empty(Argument::Scratch, recipe.scratch_bytes as usize / 4, DType::U32);
         }
         launch(&self.client, &recipe, &self.arguments);
     }

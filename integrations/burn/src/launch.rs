@@ -11,11 +11,12 @@ use burn_cubecl::cubecl::prelude::{
 };
 use burn_cubecl::cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 use burn_cubecl::cubecl::{CubeKernel, PrecompiledSource};
+use wgpu_batchnorm::Argument;
 use wgpu_batchnorm::recipe::Recipe;
 use wgpu_batchnorm::shader::{Access, Permutation, Slot};
 
 /// Launches a recipe's dispatches, each slot bound to the argument of its name.
-pub fn launch(client: &Client, recipe: &Recipe, arguments: &[(&'static str, Handle)]) {
+pub fn launch(client: &Client, recipe: &Recipe, arguments: &[(Argument, Handle)]) {
     for dispatch in &recipe.dispatches {
         // Burn's tensors share buffers, and no dispatch may bind a buffer both to read and to write.
         let permutation = dispatch.permutation.for_one_buffer();
@@ -25,9 +26,10 @@ pub fn launch(client: &Client, recipe: &Recipe, arguments: &[(&'static str, Hand
         let mut bound = KernelArguments::new().with_info(MetadataBindingInfo::custom(words));
         // Which of them it writes, the forms for separate buffers tell.
         for Slot { name, access, .. } in storage(&dispatch.permutation) {
-            let (argument, bytes) = dispatch.argument(&name);
-            let Some((_, handle)) = arguments.iter().find(|(known, _)| *known == argument) else {
-                unreachable!("the kernel {} takes {argument}", permutation.kernel.name());
+            let taken = dispatch.argument(&name);
+            let find = |argument| arguments.iter().find(|(known, _)| *known == argument);
+            let Some((argument, bytes, (_, handle))) = taken.and_then(|(a, bytes)| Some((a, bytes, find(a)?))) else {
+                unreachable!("the kernel {} takes {name}", permutation.kernel.name());
             };
             let handle = match bytes {
                 None => handle.clone(),

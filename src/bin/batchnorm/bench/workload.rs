@@ -1,9 +1,7 @@
 //! A layer on the device: its buffers, made once, and its operations bound to them.
 
-use wgpu_batchnorm::{
-    BackwardBindings, Bound, Descriptor, Error, Extras, Float, ForwardBindings, FrozenBackwardBindings, Gpu, GpuError,
-    Gradients, InferenceBindings, Kernels, Plan, RunningBindings, wgpu,
-};
+use wgpu_batchnorm::recipe::Operation;
+use wgpu_batchnorm::{Bindings, Bound, Descriptor, Error, Float, Gpu, GpuError, Gradients, Kernels, Plan, wgpu};
 
 use super::clock::Work;
 use super::op::Op;
@@ -81,116 +79,43 @@ impl<'a> Workload<'a> {
 
     /// The same by these kernels of the device, which may choose otherwise.
     pub fn ready_by(&self, kernels: &Kernels, op: Op) -> Result<Ready, Error> {
-        let parts = match op {
-            Op::Infer => vec![self.inference(kernels)?],
-            Op::TrainFwd => vec![self.forward(kernels)?],
-            Op::Bwd => vec![self.backward(kernels)?],
-            Op::FrozenBwd => vec![self.frozen_backward(kernels)?],
-            Op::Train => vec![self.forward(kernels)?, self.backward(kernels)?],
+        let operations = match op {
+            Op::Infer => vec![Operation::Inference],
+            Op::TrainFwd => vec![Operation::Forward],
+            Op::Bwd => vec![Operation::Backward(Gradients::ALL)],
+            Op::FrozenBwd => vec![Operation::FrozenBackward(Gradients::ALL)],
+            Op::Train => vec![Operation::Forward, Operation::Backward(Gradients::ALL)],
         };
-        let plan_bytes = parts.iter().map(|(_, bytes)| bytes).sum();
-        let record = move |pass: &mut wgpu::ComputePass<'_>| parts.iter().for_each(|(bound, _)| bound.record(pass));
+        let plans = operations.into_iter().map(|operation| kernels.plan(self.descriptor, operation));
+        let plans = plans.collect::<Result<Vec<_>, _>>()?;
+        let bound = plans.iter().map(|plan| self.bind(plan)).collect::<Result<Vec<_>, _>>()?;
+        let plan_bytes = plans.iter().map(|plan| plan.bytes_read() + plan.bytes_written()).sum();
+        let record = move |pass: &mut wgpu::ComputePass<'_>| bound.iter().for_each(|bound| bound.record(pass));
         Ok(Ready { work: Work::Pass(Box::new(record)), plan_bytes })
     }
 
-    fn inference(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
-        let plan = kernels.inference(self.descriptor)?;
-        let scratch = self.scratch(&plan)?;
-        let bound = plan.bind(&InferenceBindings {
-            x: self.x.as_entire_buffer_binding(),
-            y: self.y.as_entire_buffer_binding(),
-            gamma: Some(self.gamma.as_entire_buffer_binding()),
-            beta: Some(self.beta.as_entire_buffer_binding()),
-            running: self.running(),
-            scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras { residual: whole(&self.residual), ..Extras::default() },
-        })?;
-        Ok((bound, traffic(&plan)))
+    /// Binds a plan to what it takes, and to scratch of its own.
+    fn bind(&self, plan: &Plan) -> Result<Bound, Error> {
+        let scratch = self.gpu.empty(plan.scratch_bytes().max(4))?;
+        let all = Bindings::new()
+            .x(&self.x)
+            .y(&self.y)
+            .dy(&self.dy)
+            .dx(&self.dx)
+            .gamma(&self.gamma)
+            .beta(&self.beta)
+            .running_mean(&self.running_mean)
+            .running_variance(&self.running_variance)
+            .saved(&self.saved)
+            .dgamma(&self.dgamma)
+            .dbeta(&self.dbeta)
+            .valid(self.valid.as_ref())
+            .residual(self.residual.as_ref())
+            .dresidual(self.dresidual.as_ref())
+            .signs(self.signs.as_ref())
+            .scratch(&scratch);
+        Ok(plan.bind(&all.taken_by(plan))?)
     }
-
-    fn forward(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
-        let plan = kernels.forward(self.descriptor)?;
-        let scratch = self.scratch(&plan)?;
-        let bound = plan.bind(&ForwardBindings {
-            x: self.x.as_entire_buffer_binding(),
-            y: self.y.as_entire_buffer_binding(),
-            gamma: Some(self.gamma.as_entire_buffer_binding()),
-            beta: Some(self.beta.as_entire_buffer_binding()),
-            running: Some(self.running()),
-            counter: None,
-            saved: self.saved.as_entire_buffer_binding(),
-            scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras {
-                valid: whole(&self.valid),
-                residual: whole(&self.residual),
-                signs: whole(&self.signs),
-                ..Extras::default()
-            },
-        })?;
-        Ok((bound, traffic(&plan)))
-    }
-
-    fn backward(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
-        let plan = kernels.backward(self.descriptor, Gradients::ALL)?;
-        let scratch = self.scratch(&plan)?;
-        let bound = plan.bind(&BackwardBindings {
-            x: self.x.as_entire_buffer_binding(),
-            dy: self.dy.as_entire_buffer_binding(),
-            gamma: Some(self.gamma.as_entire_buffer_binding()),
-            saved: self.saved.as_entire_buffer_binding(),
-            dx: Some(self.dx.as_entire_buffer_binding()),
-            dgamma: Some(self.dgamma.as_entire_buffer_binding()),
-            dbeta: Some(self.dbeta.as_entire_buffer_binding()),
-            scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras {
-                valid: whole(&self.valid),
-                dresidual: whole(&self.dresidual),
-                signs: whole(&self.signs),
-                beta: Some(self.beta.as_entire_buffer_binding()),
-                ..Extras::default()
-            },
-        })?;
-        Ok((bound, traffic(&plan)))
-    }
-
-    fn frozen_backward(&self, kernels: &Kernels) -> Result<(Bound, u64), Error> {
-        let plan = kernels.frozen_backward(self.descriptor, Gradients::ALL)?;
-        let scratch = self.scratch(&plan)?;
-        let bound = plan.bind(&FrozenBackwardBindings {
-            x: Some(self.x.as_entire_buffer_binding()),
-            dy: self.dy.as_entire_buffer_binding(),
-            gamma: Some(self.gamma.as_entire_buffer_binding()),
-            running: self.running(),
-            dx: Some(self.dx.as_entire_buffer_binding()),
-            dgamma: Some(self.dgamma.as_entire_buffer_binding()),
-            dbeta: Some(self.dbeta.as_entire_buffer_binding()),
-            scratch: Some(scratch.as_entire_buffer_binding()),
-            extras: Extras {
-                residual: whole(&self.residual),
-                dresidual: whole(&self.dresidual),
-                beta: Some(self.beta.as_entire_buffer_binding()),
-                ..Extras::default()
-            },
-        })?;
-        Ok((bound, traffic(&plan)))
-    }
-
-    fn running(&self) -> RunningBindings<'_> {
-        RunningBindings {
-            mean: self.running_mean.as_entire_buffer_binding(),
-            variance: self.running_variance.as_entire_buffer_binding(),
-        }
-    }
-
-    /// Each plan's own; a plan without scratch passes it over.
-    fn scratch(&self, plan: &Plan) -> Result<wgpu::Buffer, GpuError> {
-        self.gpu.empty(plan.scratch_bytes().max(4))
-    }
-}
-
-/// A buffer that only some variants have.
-fn whole(buffer: &Option<wgpu::Buffer>) -> Option<wgpu::BufferBinding<'_>> {
-    buffer.as_ref().map(wgpu::Buffer::as_entire_buffer_binding)
 }
 
 /// A tensor of this type, with noise in it.
@@ -215,10 +140,6 @@ fn collected<T>(gpu: &Gpu, values: u64, of: impl Fn(f32) -> T) -> Result<Vec<T>,
     all.try_reserve_exact(count).map_err(|error| no_room(error.to_string()))?;
     all.extend(noise(values).map(of));
     Ok(all)
-}
-
-fn traffic(plan: &Plan) -> u64 {
-    plan.bytes_read() + plan.bytes_written()
 }
 
 /// Numbers spread evenly over −1 to 1, the same every time: multiples of the golden ratio, of which the

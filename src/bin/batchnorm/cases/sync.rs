@@ -1,12 +1,8 @@
 //! A batch in several places: each gathers its statistics, one merges them, each normalises by the whole; and
 //! back likewise.
 
-use wgpu_batchnorm::wgpu::{Buffer, BufferBinding, CommandEncoderDescriptor};
-use wgpu_batchnorm::{
-    ApplyBackwardBindings, Descriptor, Error, Extras, FinalizeBackwardBindings, FinalizeBindings, Float,
-    GatherBackwardBindings, GatherBindings, Gpu, MergeBackwardBindings, MergeBindings, NormalizeBindings,
-    RunningBindings,
-};
+use wgpu_batchnorm::wgpu::{Buffer, CommandEncoderDescriptor};
+use wgpu_batchnorm::{Bindings, Descriptor, Error, Float, Gpu, Plan};
 
 use super::exercise::{Output, Outputs, Ran, Stop, convention, output, problem};
 use super::file::Case;
@@ -48,53 +44,30 @@ pub async fn sync(gpu: &Gpu, case: &Case) -> Outputs {
     let parts = ranks.len() as u32;
     let optional = |name: &str, values: &[f32]| case.has(name).then(|| gpu.upload(values)).transpose();
     let (gamma, beta) = (optional("in.gamma", &whole.gamma)?, optional("in.beta", &whole.beta)?);
-    let (gamma, beta) = (gamma.as_ref().map(all), beta.as_ref().map(all));
     let (mean, variance) = (gpu.upload(&whole.running_mean)?, gpu.upload(&whole.running_variance)?);
-    let running = convention(case)?.map(|_| RunningBindings { mean: all(&mean), variance: all(&variance) });
+    // γ and β, for whichever plan takes them.
+    let given = Bindings::new().gamma(gamma.as_ref()).beta(beta.as_ref());
+    let bind = |plan: Plan, to: Bindings<'_>| plan.bind(&to.taken_by(&plan));
 
     for Rank { descriptor, x, statistics, .. } in &ranks {
         let plan = kernels.gather(descriptor)?;
         let scratch = gpu.empty(plan.scratch_bytes())?;
-        let (x, statistics, scratch) = (all(x), all(statistics), Some(all(&scratch)));
-        let gather = plan.bind(&GatherBindings { x, statistics, scratch, extras: Extras::default() })?;
+        let gather = plan.bind(&Bindings::new().x(x).statistics(statistics).scratch(&scratch))?;
         gpu.run(|pass| gather.record(pass));
     }
     let many = joined(gpu, ranks.iter().map(|rank| &rank.statistics))?;
     let [statistics, saved, scale_and_shift] =
         [planes(gpu, descriptor, 3)?, planes(gpu, descriptor, 4)?, planes(gpu, descriptor, 2)?];
     let merge = kernels.merge(descriptor, parts)?;
-    let merge = merge.bind(&MergeBindings { many: all(&many), statistics: all(&statistics) })?;
-    let finalize = kernels.finalize(descriptor)?.bind(&FinalizeBindings {
-        statistics: all(&statistics),
-        gamma: gamma.clone(),
-        beta: beta.clone(),
-        running,
-        counter: None,
-        saved: all(&saved),
-        scale_and_shift: all(&scale_and_shift),
-        extras: Extras::default(),
-    })?;
+    let merge = merge.bind(&Bindings::new().many(&many).statistics(&statistics))?;
+    let to = given.clone().statistics(&statistics).saved(&saved).scale_and_shift(&scale_and_shift);
+    let finalize = bind(kernels.finalize(descriptor)?, to.running_mean(&mean).running_variance(&variance))?;
     gpu.run(|pass| [&merge, &finalize].into_iter().for_each(|bound| bound.record(pass)));
     for Rank { descriptor, x, dy, y, sums, .. } in &ranks {
-        let normalize = kernels.normalize(descriptor)?.bind(&NormalizeBindings {
-            x: all(x),
-            y: all(y),
-            gamma: gamma.clone(),
-            beta: beta.clone(),
-            saved: all(&saved),
-            extras: Extras::default(),
-        })?;
+        let normalize = kernels.normalize(descriptor)?.bind(&given.clone().x(x).y(y).saved(&saved))?;
         let plan = kernels.gather_backward(descriptor)?;
         let scratch = gpu.empty(plan.scratch_bytes())?;
-        let gather = plan.bind(&GatherBackwardBindings {
-            x: all(x),
-            dy: all(dy),
-            gamma: None,
-            saved: all(&saved),
-            sums: all(sums),
-            scratch: Some(all(&scratch)),
-            extras: Extras::default(),
-        })?;
+        let gather = plan.bind(&Bindings::new().x(x).dy(dy).saved(&saved).sums(sums).scratch(&scratch))?;
         gpu.run(|pass| [&normalize, &gather].into_iter().for_each(|bound| bound.record(pass)));
     }
     let many = joined(gpu, ranks.iter().map(|rank| &rank.sums))?;
@@ -105,26 +78,13 @@ pub async fn sync(gpu: &Gpu, case: &Case) -> Outputs {
         planes(gpu, descriptor, 3)?,
     ];
     let merge = kernels.merge_backward(descriptor, parts)?;
-    let merge = merge.bind(&MergeBackwardBindings { many: all(&many), sums: all(&sums) })?;
-    let finalize = kernels.finalize_backward(descriptor)?.bind(&FinalizeBackwardBindings {
-        sums: all(&sums),
-        saved: all(&saved),
-        gamma: gamma.clone(),
-        dgamma: all(&dgamma),
-        dbeta: all(&dbeta),
-        coefficients: all(&coefficients),
-    })?;
+    let merge = merge.bind(&Bindings::new().many(&many).sums(&sums))?;
+    let to = given.clone().sums(&sums).saved(&saved).dgamma(&dgamma).dbeta(&dbeta).coefficients(&coefficients);
+    let finalize = bind(kernels.finalize_backward(descriptor)?, to)?;
     gpu.run(|pass| [&merge, &finalize].into_iter().for_each(|bound| bound.record(pass)));
     for Rank { descriptor, x, dy, dx, .. } in &ranks {
-        let apply = kernels.apply_backward(descriptor)?.bind(&ApplyBackwardBindings {
-            x: all(x),
-            dy: all(dy),
-            gamma: gamma.clone(),
-            saved: all(&saved),
-            sums: all(&sums),
-            dx: all(dx),
-            extras: Extras::default(),
-        })?;
+        let apply =
+            bind(kernels.apply_backward(descriptor)?, given.clone().x(x).dy(dy).saved(&saved).sums(&sums).dx(dx))?;
         gpu.run(|pass| apply.record(pass));
     }
 
@@ -148,10 +108,6 @@ pub async fn sync(gpu: &Gpu, case: &Case) -> Outputs {
         outputs.push(Output { name: name.to_owned(), values: read(buffer).await? });
     }
     Ok(outputs)
-}
-
-fn all(buffer: &Buffer) -> BufferBinding<'_> {
-    buffer.as_entire_buffer_binding()
 }
 
 /// So many planes of C values.

@@ -41,7 +41,7 @@ impl Labels {
         }
     }
 
-    /// Takes room for a name right of, left of, above or below a mark: which end of its foot is where, as SVG's
+    /// Requirement room for a name right of, left of, above or below a mark: which end of its foot is where, as SVG's
     /// `text-anchor` has it. `None` where all of these are taken.
     pub fn beside(&mut self, [x, y]: Place, name: &str) -> Option<(&'static str, Place)> {
         let width = LETTER * name.chars().count() as f64;
