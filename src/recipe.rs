@@ -217,59 +217,74 @@ pub(crate) struct Piece {
     pub bytes: u64,
 }
 
-/// The uniform of `shaders/shared/walk.wgsl`, field by field.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-pub(crate) struct Params {
-    pub units: u32,
-    pub first_unit: u32,
-    pub end_unit: u32,
-    pub tiles: u32,
-    pub length: u32,
-    pub last_length: u32,
-    pub inner: u32,
-    pub row_stride: u32,
-    pub unit_stride: u32,
-    pub group_stride: u32,
-    pub base: u32,
-    pub parts: u32,
-    pub part_length: u32,
-    pub first_part: u32,
-    pub all_parts: u32,
-    pub lane_stride: u32,
-    pub lane_length: u32,
-    pub step: u32,
-    pub step_address: u32,
-    pub step_column: u32,
-    pub channel_divisor: u32,
-    pub channel_modulus: u32,
-    pub group_divisor: u32,
-    pub group_modulus: u32,
-    pub kept_steps: u32,
-    pub batches: u32,
-    pub position_base: u32,
-    pub position_step: u32,
-    pub position_group: u32,
-    pub mask_shift: u32,
-    pub mask_bits: u32,
-    pub mask_field: u32,
-    pub along: u32,
-    pub after: u32,
-    pub per_sample: u32,
-    pub signs_base: u32,
-    pub unbiased: u32,
-    pub moves_by_none: u32,
-    pub values: f32,
-    pub epsilon: f32,
-    pub keep: f32,
-    pub momentum: f32,
-    pub low: f32,
-    pub high: f32,
-    pub r_max: f32,
-    pub d_max: f32,
-    pub rest: [u32; 2],
-    pub offsets: [[u32; 4]; 2],
-    pub dims: [[u32; 4]; 12],
+/// The one list of the uniform's fields.
+macro_rules! uniform {
+    ($($field:ident: $type:ty,)*) => {
+        /// The uniform of `shaders/shared/walk.wgsl`, field by field.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub(crate) struct Params {
+            $(pub $field: $type,)*
+        }
+
+        #[cfg(test)]
+        impl Params {
+            /// The fields, and where each begins.
+            const FIELDS: &[(&str, usize)] = &[$((stringify!($field), std::mem::offset_of!(Params, $field)),)*];
+        }
+    };
+}
+
+uniform! {
+    units: u32,
+    first_unit: u32,
+    end_unit: u32,
+    tiles: u32,
+    length: u32,
+    last_length: u32,
+    inner: u32,
+    row_stride: u32,
+    unit_stride: u32,
+    group_stride: u32,
+    base: u32,
+    parts: u32,
+    part_length: u32,
+    first_part: u32,
+    all_parts: u32,
+    lane_stride: u32,
+    lane_length: u32,
+    step: u32,
+    step_address: u32,
+    step_column: u32,
+    channel_divisor: u32,
+    channel_modulus: u32,
+    group_divisor: u32,
+    group_modulus: u32,
+    kept_steps: u32,
+    batches: u32,
+    position_base: u32,
+    position_step: u32,
+    position_group: u32,
+    mask_shift: u32,
+    mask_bits: u32,
+    mask_field: u32,
+    along: u32,
+    after: u32,
+    per_sample: u32,
+    signs_base: u32,
+    unbiased: u32,
+    moves_by_none: u32,
+    values: f32,
+    epsilon: f32,
+    keep: f32,
+    momentum: f32,
+    low: f32,
+    high: f32,
+    r_max: f32,
+    d_max: f32,
+    rest: [u32; 2],
+    offsets: [[u32; 4]; 2],
+    dims: [[u32; 4]; 12],
 }
 
 // A uniform's arrays start at multiples of 16 bytes.
@@ -444,5 +459,27 @@ impl fmt::Display for Recipe {
         }
         let Self { bytes_read, bytes_written, scratch_bytes, saved_bytes, .. } = self;
         write!(f, "  reads {bytes_read} B, writes {bytes_written} B, scratch {scratch_bytes} B, saved {saved_bytes} B")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::Layout;
+
+    /// Name by name and offset by offset; `rest` is the room before the arrays, which WGSL leaves by itself.
+    #[test]
+    fn the_uniform_is_what_kernels_declare() {
+        let descriptor = Descriptor::new([2, 3, 4], Layout::ChannelsFirst);
+        let capabilities = Capabilities::webgpu_default(AdapterKind::Gpu);
+        let recipe =
+            Recipe::new(&descriptor, Operation::Inference, &capabilities, &Tuning::GPU, &Choice::default()).unwrap();
+        let module = naga::front::wgsl::parse_str(&recipe.dispatches[0].permutation.wgsl()).unwrap();
+        let declared = module.types.iter().find(|(_, declared)| declared.name.as_deref() == Some("Params")).unwrap().1;
+        let naga::TypeInner::Struct { members, span } = &declared.inner else { panic!("a struct") };
+        let theirs = members.iter().map(|member| (member.name.as_deref().unwrap(), member.offset as usize));
+        let ours = Params::FIELDS.iter().copied().filter(|(name, _)| *name != "rest");
+        assert_eq!(theirs.collect::<Vec<_>>(), ours.collect::<Vec<_>>());
+        assert_eq!(*span as usize, size_of::<Params>());
     }
 }
