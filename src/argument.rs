@@ -161,6 +161,11 @@ impl<'a> Bindings<'a> {
         Self::default()
     }
 
+    /// What a function has of each argument.
+    pub fn from_fn(of: impl FnMut(Argument) -> Option<BufferBinding<'a>>) -> Self {
+        Self { buffers: Argument::ALL.map(of) }
+    }
+
     /// The same with a buffer more, or, for `None`, with one less.
     #[must_use]
     pub fn with(mut self, argument: Argument, buffer: impl IntoBinding<'a>) -> Self {
@@ -171,8 +176,8 @@ impl<'a> Bindings<'a> {
     /// Those of them that a plan takes: for a forward and a backward pass, say, one list of buffers will do.
     #[must_use]
     pub fn taken_by(&self, plan: &Plan) -> Self {
-        let taken = plan.arguments().iter().map(|needed| needed.argument);
-        taken.fold(Self::new(), |taken, argument| taken.with(argument, self.get(argument).cloned()))
+        let takes = |argument| plan.arguments().iter().any(|needed| needed.argument == argument);
+        Self::from_fn(|argument| self.get(argument).filter(|_| takes(argument)).cloned())
     }
 
     /// The arguments that something is bound to.

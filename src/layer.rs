@@ -145,9 +145,7 @@ impl BatchNorm {
             Some(_) => self.kernels.inference(&descriptor)?,
             None => self.kernels.forward(&descriptor)?,
         };
-        let workspace = self.workspace(&[&plan])?;
-        check_used(to, &[&plan])?;
-        Ok(plan.bind(&self.own(&workspace, to).taken_by(&plan))?)
+        self.bind(&plan, to)
     }
 
     /// Binds a training step on x of this shape, [`Training::forward`] and [`Training::backward`], with buffers of the
@@ -160,9 +158,9 @@ impl BatchNorm {
         let descriptor = self.descriptor(shape);
         let forward = self.kernels.forward(&descriptor)?;
         let backward = self.kernels.backward(&descriptor, Gradients::ALL)?;
+        check_used(to, &[&forward, &backward])?;
         let workspace = self.workspace(&[&forward, &backward])?;
         let (dgamma, dbeta) = (self.gradient("batchnorm dgamma")?, self.gradient("batchnorm dbeta")?);
-        check_used(to, &[&forward, &backward])?;
         let to = self.own(&workspace, to).dgamma(&dgamma).dbeta(&dbeta);
         let source = to.get(if descriptor.from_y { Argument::Y } else { Argument::X }).cloned();
         let bound = [forward.bind(&to.taken_by(&forward))?, backward.bind(&to.x(source).taken_by(&backward))?];
@@ -178,9 +176,14 @@ impl BatchNorm {
     /// As [`Kernels::frozen_backward`] and [`Plan::bind`].
     pub fn frozen_backward(&self, shape: &[usize], to: &Bindings<'_>) -> Result<Bound, Error> {
         let plan = self.kernels.frozen_backward(&self.descriptor(shape), Gradients::DX)?;
-        let workspace = self.workspace(&[&plan])?;
-        check_used(to, &[&plan])?;
-        Ok(plan.bind(&self.own(&workspace, to).taken_by(&plan))?)
+        self.bind(&plan, to)
+    }
+
+    /// Binds one plan to the caller's buffers and the layer's own.
+    fn bind(&self, plan: &Plan, to: &Bindings<'_>) -> Result<Bound, Error> {
+        check_used(to, &[plan])?;
+        let workspace = self.workspace(&[plan])?;
+        Ok(plan.bind(&self.own(&workspace, to).taken_by(plan))?)
     }
 
     /// The caller's buffers and the layer's own, of which a plan takes what it needs. γ, β and the running statistics are

@@ -125,9 +125,8 @@ impl Plan {
         }
         let given = Given { requirements: &self.requirements, to, descriptor: &self.descriptor };
         given.check_overlaps(false)?;
-        let dispatches = || self.recipe.dispatches.iter().zip(&self.slots);
         let mut forms = Vec::with_capacity(self.slots.len());
-        for (dispatch, slots) in dispatches() {
+        for (dispatch, slots) in self.recipe.dispatches.iter().zip(&self.slots) {
             let (form, one_buffer) = if given.goes_in_place(dispatch, slots) {
                 let form = dispatch.permutation.in_place();
                 (form, given.share_a_buffer(dispatch, &form.slots()))

@@ -4,7 +4,7 @@ use wgpu::BufferBinding;
 
 use super::Placement;
 use super::form::{Form, POISON};
-use crate::argument::{Argument, Bindings};
+use crate::argument::Bindings;
 use crate::error::Error;
 use crate::gpu::Gpu;
 
@@ -87,7 +87,7 @@ impl Arena {
     }
 
     pub(super) fn bindings(&self) -> Bindings<'_> {
-        Argument::ALL.into_iter().fold(Bindings::new(), |to, argument| to.with(argument, self.get(argument.name())))
+        Bindings::from_fn(|argument| self.get(argument.name()))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<BufferBinding<'_>> {

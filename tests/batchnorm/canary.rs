@@ -139,7 +139,7 @@ impl Canary {
             let size = BufferSize::new(4 * words.len().max(1) as u64);
             Some(BufferBinding { buffer: &buffers[*buffer], offset: 4 * words.start as u64, size })
         };
-        plan.bind(&Argument::ALL.into_iter().fold(Bindings::new(), |to, argument| to.with(argument, place(argument))))
+        plan.bind(&Bindings::from_fn(place))
     }
 
     /// Runs it twice, with other guards and other scratch; whether it runs at all.

@@ -98,8 +98,7 @@ impl Stage {
             Some(scratch) if argument == Argument::Scratch => Some(scratch.as_entire_buffer_binding()),
             _ => places.get(&buffer, argument.name()),
         };
-        let to = Argument::ALL.into_iter().fold(Bindings::new(), |to, argument| to.with(argument, given(argument)));
-        let bound = plan.bind(&to.taken_by(&plan)).unwrap();
+        let bound = plan.bind(&Bindings::from_fn(given).taken_by(&plan)).unwrap();
         Self { bound, buffer, places, before }
     }
 
